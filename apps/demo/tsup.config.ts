@@ -1,0 +1,7 @@
+import { defineConfig } from "tsup";
+
+export default defineConfig({
+  entry: { demo: "src/demo.ts", train: "src/train.ts" },
+  format: "esm",
+  target: "node20",
+});

@@ -1,0 +1,165 @@
+/**
+ * A sink knows one kind of storage: it keeps the files of an attempt, and commits them at once or not
+ * at all. It knows nothing of tensors or devices. What a checkpoint's files mean is core's affair; all
+ * that a sink reads of them is the commit record, through `readRecord`.
+ */
+import type { DigestAlgorithm } from "./digest";
+
+/** What a sink can do. Core asks before it calls. */
+export interface SinkCapabilities {
+  /** `open` works. */
+  readonly read: boolean;
+  /** `list` works. */
+  readonly list: boolean;
+  /** `delete` and `sweep` work. */
+  readonly delete: boolean;
+  /** Several ranks may write one attempt, each from a process of its own. */
+  readonly ranks: boolean;
+  /** Chunks may lie in shared memory (a SharedArrayBuffer), because a worker writes them. */
+  readonly sharedMemory: boolean;
+  /** The algorithms by which `write` computes digests itself; core does it for the others. */
+  readonly digests: readonly DigestAlgorithm[];
+}
+
+/** One try at one checkpoint. Everything uncommitted lies under it, so that tries never mix. */
+export interface Attempt {
+  /** Equal on all ranks, new at each launch. */
+  readonly runId: string;
+  readonly step: number;
+  /** Counts this run's attempts, from 1. */
+  readonly ordinal: number;
+  readonly worldSize: number;
+}
+
+/** Host bytes on loan: use them, then release them; the loan is what bounds memory. */
+export interface Chunk {
+  readonly bytes: Uint8Array;
+  /** Idempotent. The bytes belong to somebody else from here on. */
+  release(): void;
+}
+
+/** A file that is about to be written. */
+export interface FilePlan {
+  /** Relative to the checkpoint, with `/`: a name that `isSafePath` accepts. */
+  readonly path: string;
+  /** In bytes; the chunks add up to exactly this. */
+  readonly byteLength: number;
+  /** Where blocks end, ascending, the last at `byteLength`: each is digested by itself. Empty for an empty file. */
+  readonly blockEnds: readonly number[];
+}
+
+export interface WrittenFile {
+  readonly path: string;
+  readonly byteLength: number;
+  /** One a block, in lower-case hex, where the sink computed them; core did otherwise. */
+  readonly digests?: readonly string[];
+}
+
+export interface BeginOptions {
+  /** What this rank is about to write in all: a sink refuses what cannot fit (`STORAGE_FULL`). */
+  readonly byteLength?: number;
+  /** The algorithm of `WrittenFile.digests`; set only if the sink's capabilities name it. */
+  readonly digest?: DigestAlgorithm;
+  readonly signal?: AbortSignal;
+}
+
+/** One rank's side of an attempt. Its calls come one after another, but for `abort`. */
+export interface AttemptWriter {
+  /**
+   * Writes one file. Chunks come in order and are full but for the last; the sink releases each when it
+   * has read it, and may hold several to overlap its writes. It stops at a chunk that throws.
+   */
+  write(plan: FilePlan, chunks: AsyncIterable<Chunk>): Promise<WrittenFile>;
+  /** Writes the rank's manifest. On return everything of this rank is durable, and not yet visible. */
+  finish(manifest: Uint8Array): Promise<void>;
+  /** Leaves a mark that tells the other ranks why this one failed. */
+  fail(reason: string): Promise<void>;
+  /**
+   * Removes what this rank has written, and stops a `write` under way. After `finish` of a commit that
+   * happened it does nothing. Idempotent, and never rejects for what is already gone.
+   */
+  abort(): Promise<void>;
+}
+
+export interface RankManifest {
+  readonly rank: number;
+  readonly manifest: Uint8Array;
+}
+
+export interface RankFailure {
+  readonly rank: number;
+  readonly reason: string;
+}
+
+export interface AttemptStatus {
+  readonly finished: readonly RankManifest[];
+  readonly failed: readonly RankFailure[];
+  readonly committed: boolean;
+}
+
+/** A file that is small enough to be passed whole. */
+export interface SmallFile {
+  readonly path: string;
+  readonly bytes: Uint8Array;
+}
+
+export interface StoredFile {
+  readonly path: string;
+  readonly byteLength: number;
+}
+
+/** Reads the files of one checkpoint. It goes on reading what it opened after the checkpoint was deleted. */
+export interface CheckpointReader {
+  readonly id: string;
+  /** Every file, by path. Their names were checked: none leaves the checkpoint, none is a link. */
+  readonly files: ReadonlyMap<string, StoredFile>;
+  /**
+   * Fills `into` with the file's bytes from `start` on. Calls may overlap.
+   * @throws HoldfastError `CHECKPOINT_CORRUPT` if the file ends before.
+   */
+  read(path: string, start: number, into: Uint8Array, signal?: AbortSignal): Promise<void>;
+  /** Idempotent. */
+  close(): Promise<void>;
+}
+
+/** What lies at one id. */
+export interface StoredCheckpoint {
+  readonly id: string;
+  /** `in-progress`: an attempt, live or left behind. `broken`: an id with no commit record. */
+  readonly state: "committed" | "in-progress" | "broken";
+}
+
+/** Knows one kind of storage. A factory function returns one; it serves one root. */
+export interface Sink {
+  /** For messages: `fs`, `memory`. */
+  readonly name: string;
+  /** The version of this contract. */
+  readonly protocol: 1;
+  readonly capabilities: SinkCapabilities;
+  /**
+   * Starts one rank's side of an attempt. Rank 0 takes the root's lock, which `close` gives back.
+   * @throws HoldfastError `ROOT_LOCKED`, `STORAGE_FULL`, `READ_ONLY`, `ROOT_INVALID`
+   */
+  begin(attempt: Attempt, rank: number, options?: BeginOptions): Promise<AttemptWriter>;
+  status(attempt: Attempt): Promise<AttemptStatus>;
+  /**
+   * The one atomic step, taken by rank 0 when every rank has finished: writes `files` (the commit record
+   * is the last) and makes the attempt the checkpoint `id`. Resolves when that is durable. Rejects with
+   * `COMMIT_UNCERTAIN` if it cannot know; with any other error the checkpoint does not exist.
+   * @throws HoldfastError `CHECKPOINT_EXISTS`, `LOCK_LOST`, `COMMIT_UNCERTAIN`
+   */
+  commit(attempt: Attempt, id: string, files: readonly SmallFile[]): Promise<void>;
+  /**
+   * Opens a checkpoint, or any directory of a checkpoint's shape that is named.
+   * @throws HoldfastError `CHECKPOINT_NOT_FOUND`, `UNSAFE_PATH`
+   */
+  open(id: string): Promise<CheckpointReader>;
+  /** Committed checkpoints, in any order; with `all`, those in progress and broken too. An absent root is empty. */
+  list(options?: { readonly all?: boolean }): Promise<readonly StoredCheckpoint[]>;
+  /** Uncommits first, then deletes, so that a crash between leaves no half checkpoint. Takes the lock. */
+  delete(id: string): Promise<void>;
+  /** Removes attempts whose owner is dead, and returns their names. Takes the lock. */
+  sweep(): Promise<readonly string[]>;
+  /** Gives the lock back, and whatever else is held. Idempotent. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,13 @@
+import { defineConfig } from "tsup";
+
+export default defineConfig({
+  entry: {
+    index: "src/index.ts",
+    safetensors: "src/safetensors/index.ts",
+    conformance: "src/conformance/index.ts",
+  },
+  format: "esm",
+  target: "es2022",
+  dts: { compilerOptions: { ignoreDeprecations: "6.0" } },
+  sourcemap: true,
+});

@@ -1,0 +1,1 @@
+export { type NodeGpu, openDevice, openGpu } from "./gpu";

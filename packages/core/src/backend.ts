@@ -14,6 +14,11 @@ export interface TensorRange {
 
 /** A cap on bytes that is shared by everything that holds such bytes. */
 export interface Budget {
+  /**
+   * The cap in bytes. `Infinity` means that the device itself is to say when it is full; a backend whose
+   * memory cannot say so (the host's) takes nothing then.
+   */
+  readonly limit: number;
   /** Takes `bytes` from the budget, or takes nothing and returns false. */
   reserve(bytes: number): boolean;
   /** Gives `bytes` back. */

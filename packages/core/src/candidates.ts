@@ -1,0 +1,109 @@
+/**
+ * Which checkpoint to read: the one that was named, or the newest that turns out good. A broken one is
+ * passed over and remembered; one that vanishes under the reader makes us look again.
+ */
+import { formatId, newestFirst, parseId } from "./checkpoint-id";
+import { HoldfastError, isHoldfastError } from "./errors";
+import type { CheckpointReader, Sink } from "./sink";
+import { readStored, type Stored } from "./stored";
+
+/** A checkpoint that was not used, and why. */
+export interface PassedOver {
+  readonly id: string;
+  readonly reason: HoldfastError;
+}
+
+export interface Selection {
+  /** This step's newest revision, and no other. */
+  readonly step?: number;
+  /** This checkpoint, or any directory of the sink's that holds safetensors. */
+  readonly id?: string;
+  readonly signal?: AbortSignal;
+}
+
+export interface Chosen<R> {
+  readonly result: R;
+  readonly passedOver: readonly PassedOver[];
+}
+
+/**
+ * Calls `use` with one checkpoint after another until one is good. Undefined if there is none at all.
+ * @throws HoldfastError `NO_GOOD_CHECKPOINT` if all are broken, `CHECKPOINT_NOT_FOUND` if the named one is absent,
+ *   and what `use` throws, unless it means that the checkpoint is broken and there are others to try
+ */
+export async function choose<R>(
+  sink: Sink,
+  { step, id, signal }: Selection,
+  use: (stored: Stored, reader: CheckpointReader) => Promise<R>,
+): Promise<Chosen<R> | undefined> {
+  if (!sink.capabilities.read) throw new HoldfastError("UNSUPPORTED", `${sink.name} cannot read`);
+  if (id !== undefined) return { result: await withStored(sink, id, signal, use), passedOver: [] };
+  if (step !== undefined)
+    return { result: await withStored(sink, await idOfStep(sink, step), signal, use), passedOver: [] };
+
+  const passedOver: PassedOver[] = [];
+  const tried = new Set<string>();
+  for (;;) {
+    // Listed anew each time: what retention deleted meanwhile is gone, and what was committed is there.
+    const next = (await idsNewestFirst(sink)).find((candidate) => !tried.has(candidate));
+    if (next === undefined) break;
+    tried.add(next);
+    try {
+      return { result: await withStored(sink, next, signal, use), passedOver };
+    } catch (error) {
+      if (!isBroken(error)) throw error;
+      if (error.code !== "CHECKPOINT_NOT_FOUND") passedOver.push({ id: next, reason: error });
+    }
+  }
+  if (passedOver.length === 0) return undefined;
+  const reasons = passedOver.map((passed) => `${passed.id}: ${passed.reason.message}`).join("; ");
+  throw new HoldfastError("NO_GOOD_CHECKPOINT", `every checkpoint is broken: ${reasons}`, {
+    cause: passedOver[0]?.reason,
+  });
+}
+
+async function withStored<R>(
+  sink: Sink,
+  id: string,
+  signal: AbortSignal | undefined,
+  use: (stored: Stored, reader: CheckpointReader) => Promise<R>,
+): Promise<R> {
+  signal?.throwIfAborted();
+  const reader = await sink.open(id);
+  try {
+    return await use(await readStored(reader, signal), reader);
+  } finally {
+    await reader.close();
+  }
+}
+
+/** Committed and broken ones; what is in progress is nobody's yet. */
+async function idsNewestFirst(sink: Sink): Promise<readonly string[]> {
+  if (!sink.capabilities.list)
+    throw new HoldfastError("UNSUPPORTED", `${sink.name} cannot list; name a checkpoint by its id`);
+  const ids = (await sink.list({ all: true })).flatMap(({ id, state }) => {
+    const parsed = state === "in-progress" ? undefined : parseId(id);
+    return parsed ? [parsed] : [];
+  });
+  return ids.sort(newestFirst).map(formatId);
+}
+
+async function idOfStep(sink: Sink, step: number): Promise<string> {
+  const id = (await idsNewestFirst(sink)).find((candidate) => parseId(candidate)?.step === step);
+  if (id === undefined)
+    throw new HoldfastError("CHECKPOINT_NOT_FOUND", `${sink.name} has no checkpoint of step ${step}`);
+  return id;
+}
+
+/** Whether an error is the checkpoint's own fault, so that an older one may do better. */
+function isBroken(error: unknown): error is HoldfastError {
+  if (!isHoldfastError(error)) return false;
+  const { code } = error;
+  return (
+    code === "CHECKPOINT_CORRUPT" ||
+    code === "CHECKPOINT_NOT_FOUND" ||
+    code === "SAFETENSORS_INVALID" ||
+    code === "UNSAFE_PATH" ||
+    code === "SINK_FAILED"
+  );
+}

@@ -1,0 +1,97 @@
+/** Writes one run's checkpoints, one after another: gives each its attempt, its time limit and its outcome. */
+import { type CheckpointId, formatId, parseId } from "./checkpoint-id";
+import { HoldfastError, isHoldfastError, messageOf } from "./errors";
+import { type SaveEnvironment, type SaveJob, type Written, writeCheckpoint } from "./save";
+import type { SaveProgress } from "./save-handle";
+import { rejectOnAbort, Watchdog } from "./signals";
+import { verifyCheckpoint } from "./verify";
+
+export type WriteRequest = Omit<SaveJob, "attempt" | "timedOut"> & { readonly step: number };
+
+export interface Finished extends Written {
+  /** What went wrong after the commit. */
+  readonly housekeeping: HoldfastError | undefined;
+}
+
+export class CheckpointWriter {
+  readonly #runId = randomId();
+  #ordinal = 0;
+  #swept = false;
+
+  constructor(
+    private readonly environment: SaveEnvironment,
+    /** Milliseconds without progress. */
+    private readonly timeout: number,
+  ) {}
+
+  /** @throws HoldfastError if the save failed; the reason of `request.aborted` if it was given up */
+  async write(request: WriteRequest): Promise<Finished> {
+    const { step } = request;
+    const timedOut = new AbortController();
+    const watchdog = new Watchdog(this.timeout, () => timedOut.abort(timeoutError(step, this.timeout)));
+    const report = (change: Partial<SaveProgress>) => {
+      watchdog.touch();
+      request.report(change);
+    };
+    try {
+      await this.#sweepOnce(AbortSignal.any([request.aborted, timedOut.signal]));
+      const attempt = { runId: this.#runId, step, ordinal: ++this.#ordinal, worldSize: 1 };
+      const written = await writeCheckpoint(
+        { ...request, attempt, timedOut: timedOut.signal, report },
+        this.environment,
+      );
+      return { ...written, housekeeping: await this.#supersede({ step, revision: written.revision }) };
+    } finally {
+      request.snapshot.close();
+      watchdog.stop();
+    }
+  }
+
+  /** What killed runs left is removed before the first save needs the room. */
+  async #sweepOnce(signal: AbortSignal): Promise<void> {
+    const { sink } = this.environment;
+    if (!this.#swept && sink.capabilities.delete) {
+      await rejectOnAbort(sink.sweep(), signal).catch((error) => {
+        if (signal.aborted || isHoldfastError(error)) throw error;
+        throw new HoldfastError("SINK_FAILED", `${sink.name}: sweeping: ${messageOf(error)}`, {
+          cause: error,
+        });
+      });
+    }
+    this.#swept = true;
+  }
+
+  /**
+   * Deletes the older revisions of a step, after the newer one was read back whole. The checkpoint is
+   * committed by now, so that whatever fails here does not fail the save.
+   */
+  async #supersede(committed: CheckpointId): Promise<HoldfastError | undefined> {
+    const { sink, pool } = this.environment;
+    const { list, read } = sink.capabilities;
+    if (committed.revision === 1 || !sink.capabilities.delete || !list || !read) return undefined;
+    try {
+      await verifyCheckpoint({ sink, pool }, formatId(committed));
+      for (const { id, state } of await sink.list()) {
+        const stored = parseId(id);
+        const older = stored?.step === committed.step && stored.revision < committed.revision;
+        if (older && state === "committed") await sink.delete(id);
+      }
+      return undefined;
+    } catch (error) {
+      if (isHoldfastError(error)) return error;
+      return new HoldfastError("SINK_FAILED", `removing older revisions: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
+  }
+}
+
+function timeoutError(step: number, ms: number): HoldfastError {
+  return new HoldfastError("TIMEOUT", `step ${step}: no progress for ${ms} ms; the save was given up`);
+}
+
+/** 64 random bits in hex. */
+function randomId(): string {
+  const words = crypto.getRandomValues(new Uint32Array(2));
+  return [...words].map((word) => word.toString(16).padStart(8, "0")).join("");
+}

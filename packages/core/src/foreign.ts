@@ -1,0 +1,115 @@
+/**
+ * Directories that carry no commit record: boostr's plain layout, Hugging Face's plain and sharded models.
+ * Every rule of their formats is checked; their bytes cannot be, so they are reported as unverified.
+ */
+import { HoldfastError, isHoldfastError } from "./errors";
+import { corrupt } from "./fields";
+import { tensorKey } from "./manifest";
+import { isSafeName } from "./paths";
+import { decodeIndex, headerByteLength, readHeader, type SafetensorsHeader } from "./safetensors";
+import type { CheckpointReader } from "./sink";
+import { readWhole, type Stored, type StoredTensor } from "./stored";
+import { decodeTraining, NO_TRAINING, TRAINING_STATE_FILE } from "./training-state";
+
+const SUFFIX = ".safetensors";
+const INDEX_SUFFIX = ".safetensors.index.json";
+const LARGEST_JSON = 256 * 1024 * 1024;
+
+/** @throws HoldfastError `CHECKPOINT_CORRUPT`, `SAFETENSORS_INVALID`, `UNSUPPORTED` for several ranks' directories */
+export async function readForeign(reader: CheckpointReader, signal?: AbortSignal): Promise<Stored> {
+  if (reader.files.has("sharding_meta.json")) {
+    throw new HoldfastError(
+      "UNSUPPORTED",
+      `${reader.id} was written by several ranks; name one rank's directory in it`,
+    );
+  }
+  const groups = new Map<string, Map<string, StoredTensor>>();
+  const indexed = new Set<string>();
+  for (const path of topLevel(reader, INDEX_SUFFIX)) {
+    const group = groupOf(path, INDEX_SUFFIX, reader.id);
+    const index = await readWhole(reader, path, LARGEST_JSON, signal);
+    const { weightMap } = naming(`${reader.id}/${path}`, () => decodeIndex(index));
+    for (const file of weightMap.values()) indexed.add(file);
+    groups.set(group, await readSharded(reader, group, weightMap, signal));
+  }
+  for (const path of topLevel(reader, SUFFIX)) {
+    const group = groupOf(path, SUFFIX, reader.id);
+    if (indexed.has(path) || groups.has(group)) continue;
+    groups.set(group, tensorsOf(group, path, await readHeaderOf(reader, path, signal)));
+  }
+  if (groups.size === 0) {
+    throw corrupt(reader.id, "has neither a commit record nor a .safetensors file: it is no checkpoint");
+  }
+  const training = reader.files.has(TRAINING_STATE_FILE)
+    ? decodeTraining(
+        await readWhole(reader, TRAINING_STATE_FILE, LARGEST_JSON, signal),
+        `${reader.id}/${TRAINING_STATE_FILE}`,
+      )
+    : NO_TRAINING;
+  const tensors = new Map([...groups.values()].flatMap((group) => [...group]));
+  const unchecked = { verified: false, digest: "xxh64", blockBytes: undefined, files: [] } as const;
+  return { ...training, ...unchecked, id: reader.id, groups: [...groups.keys()], tensors };
+}
+
+async function readSharded(
+  reader: CheckpointReader,
+  group: string,
+  weightMap: ReadonlyMap<string, string>,
+  signal: AbortSignal | undefined,
+): Promise<Map<string, StoredTensor>> {
+  const found = new Map<string, StoredTensor>();
+  for (const path of new Set(weightMap.values())) {
+    const inFile = tensorsOf(group, path, await readHeaderOf(reader, path, signal));
+    for (const [key, tensor] of inFile) if (weightMap.get(tensor.name) === path) found.set(key, tensor);
+  }
+  for (const [name, path] of weightMap) {
+    if (!found.has(tensorKey(group, name)))
+      throw corrupt(`${reader.id}/${path}`, `does not hold ${name}, as the index says`);
+  }
+  return found;
+}
+
+/** A file's header, by two small reads. */
+export async function readHeaderOf(
+  reader: CheckpointReader,
+  path: string,
+  signal?: AbortSignal,
+): Promise<SafetensorsHeader> {
+  const file = reader.files.get(path);
+  if (!file) throw corrupt(`${reader.id}/${path}`, "is missing");
+  const where = `${reader.id}/${path}`;
+  const length = new Uint8Array(Math.min(8, file.byteLength));
+  await reader.read(path, 0, length, signal);
+  const header = new Uint8Array(naming(where, () => headerByteLength(length, file.byteLength)));
+  await reader.read(path, 0, header, signal);
+  return naming(where, () => readHeader(header, file.byteLength));
+}
+
+/** Adds to what the codec refuses which file it was. */
+function naming<R>(where: string, decode: () => R): R {
+  try {
+    return decode();
+  } catch (cause) {
+    if (!isHoldfastError(cause)) throw cause;
+    throw new HoldfastError(cause.code, `${where}: ${cause.message}`, { cause });
+  }
+}
+
+function tensorsOf(group: string, path: string, header: SafetensorsHeader): Map<string, StoredTensor> {
+  const tensors = new Map<string, StoredTensor>();
+  for (const [name, { dtype, shape, start, end }] of header.tensors) {
+    const key = tensorKey(group, name);
+    tensors.set(key, { key, group, name, spec: { dtype, shape }, path, start, end, digests: undefined });
+  }
+  return tensors;
+}
+
+function topLevel(reader: CheckpointReader, suffix: string): readonly string[] {
+  return [...reader.files.keys()].filter((path) => path.endsWith(suffix) && !path.includes("/")).sort();
+}
+
+function groupOf(path: string, suffix: string, id: string): string {
+  const group = path.slice(0, -suffix.length);
+  if (!isSafeName(group)) throw corrupt(`${id}/${path}`, "has a name that cannot be a group's");
+  return group;
+}

@@ -1,0 +1,91 @@
+/** Which stored tensor goes where in a state; all that does not fit is told in one error. */
+import { canCast } from "./cast";
+import { HoldfastError } from "./errors";
+import { tensorKey } from "./manifest";
+import type { FlatState, Leaf } from "./state";
+import type { Stored, StoredTensor } from "./stored";
+import { formatSpec, sameShape } from "./tensor";
+
+export interface MatchOptions {
+  /**
+   * Whether every tensor of the state has to be in the checkpoint, and every one of its groups' tensors in the
+   * state. Default true. If false, tensors that the checkpoint lacks stay as they are; dtypes and shapes have
+   * to match all the same.
+   */
+  readonly strict?: boolean;
+  /** The name in the checkpoint of a tensor of the state: a map for some, or a function for all. */
+  readonly rename?: Readonly<Record<string, string>> | ((name: string, group: string) => string);
+  /** Whether floating-point tensors may differ in dtype (F64, F32, F16, BF16) and are converted. Default false. */
+  readonly cast?: boolean;
+}
+
+/** How many differences an error lists before it only counts them. */
+const LISTED = 20;
+
+/**
+ * The stored tensor of each leaf that is not tied to another, by key.
+ * @throws HoldfastError `STATE_MISMATCH`
+ */
+export function matchState(
+  state: FlatState,
+  stored: Stored,
+  options: MatchOptions,
+): ReadonlyMap<string, StoredTensor> {
+  const { strict = true } = options;
+  const matched = new Map<string, StoredTensor>();
+  const used = new Set<StoredTensor>();
+  const problems: string[] = [];
+  for (const leaf of state.leaves.values()) {
+    const tensor = stored.tensors.get(tensorKey(leaf.group, storedName(leaf, options)));
+    const first = leaf.tiedTo ?? leaf.key;
+    const other = matched.get(first);
+    if (tensor) used.add(tensor);
+    if (!tensor) continue;
+    if (!other) {
+      matched.set(first, tensor);
+      const problem = difference(leaf, tensor, options);
+      if (problem) problems.push(problem);
+    } else if (strict && !sameContent(other, tensor)) {
+      problems.push(`${leaf.key} is tied to ${first} in the state, and another tensor in the checkpoint`);
+    }
+  }
+  if (strict) {
+    for (const { key, tiedTo } of state.leaves.values()) {
+      if (!matched.has(tiedTo ?? key)) problems.push(`${key} is not in the checkpoint`);
+    }
+    for (const [key, tensor] of stored.tensors) {
+      if (state.groups.includes(tensor.group) && !used.has(tensor))
+        problems.push(`${key} is not in the state`);
+    }
+  }
+  if (problems.length === 0) return matched;
+  const listed = problems.slice(0, LISTED).join("; ");
+  const rest = problems.length > LISTED ? `; and ${problems.length - LISTED} more` : "";
+  throw new HoldfastError(
+    "STATE_MISMATCH",
+    `${stored.id} does not fit the state (strict, rename and cast relax this): ${listed}${rest}`,
+  );
+}
+
+function storedName({ name, group }: Leaf, { rename }: MatchOptions): string {
+  if (typeof rename === "function") return rename(name, group);
+  return rename && Object.hasOwn(rename, name) ? (rename[name] ?? name) : name;
+}
+
+function difference(
+  { key, spec }: Leaf,
+  { spec: stored }: StoredTensor,
+  { cast = false }: MatchOptions,
+): string | undefined {
+  const fits = spec.dtype === stored.dtype || (cast && canCast(stored.dtype, spec.dtype));
+  if (fits && sameShape(spec.shape, stored.shape)) return undefined;
+  return `${key} is ${formatSpec(stored)} in the checkpoint and ${formatSpec(spec)} in the state`;
+}
+
+/** Whether two stored tensors are one, or hold the same bytes as far as digests tell. */
+function sameContent(a: StoredTensor, b: StoredTensor): boolean {
+  if (a === b) return true;
+  const sameDigests =
+    a.digests?.length === b.digests?.length && a.digests?.every((digest, i) => digest === b.digests?.[i]);
+  return sameDigests === true && a.spec.dtype === b.spec.dtype && sameShape(a.spec.shape, b.spec.shape);
+}

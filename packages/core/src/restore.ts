@@ -1,0 +1,176 @@
+/** The pipeline back: checkpoint → checked blocks → the tensors of a state. */
+import type { Backend, TensorSource } from "./backend";
+import { type Chosen, choose, type PassedOver, type Selection } from "./candidates";
+import { castSource } from "./cast";
+import type { ChunkPool } from "./chunk-pool";
+import { HoldfastError, isHoldfastError, messageOf } from "./errors";
+import { allocateHost } from "./host-allocate";
+import { hostBackend } from "./host-backend";
+import type { HostTensor } from "./host-tensor";
+import { type MatchOptions, matchState } from "./match";
+import type { CheckpointReader, Sink } from "./sink";
+import { leavesByBackend } from "./snapshot-set";
+import { type FlatState, flatten, rebuild } from "./state";
+import type { Stored, StoredTensor } from "./stored";
+import { StoredSource } from "./stored-source";
+import type { Training } from "./training-state";
+
+/** What restoring works with. */
+export interface Resumable {
+  readonly backends: readonly Backend[];
+  readonly sink: Sink;
+  readonly pool: ChunkPool;
+}
+
+export interface RestoreOptions extends Selection, MatchOptions {}
+
+export interface LoadOptions extends Selection {
+  /** Only these groups. Default: all. */
+  readonly groups?: readonly string[];
+}
+
+/** A checkpoint that was read, without its tensors. */
+export interface Found extends Training {
+  readonly id: string;
+  /** False for what has no digests: directories of boostr's and Hugging Face's. */
+  readonly verified: boolean;
+  /** Newer checkpoints that are broken, and why. */
+  readonly passedOver: readonly PassedOver[];
+}
+
+export interface Resumed<S> extends Found {
+  /** The state that was passed in, with the tensors restored. */
+  readonly state: S;
+}
+
+export interface Loaded extends Found {
+  /** By group and name; tied names share one tensor. It can be passed to `save` as it is. */
+  readonly state: Readonly<Record<string, ReadonlyMap<string, HostTensor>>>;
+}
+
+export async function restore<S extends object>(
+  { backends, sink, pool }: Resumable,
+  state: S,
+  options: RestoreOptions,
+): Promise<Resumed<S> | undefined> {
+  const flat = flatten(state, backends);
+  let touched = false;
+  try {
+    const chosen = await choose(sink, options, async (stored, reader) => {
+      const filling = new Filling(stored, reader, pool, options);
+      try {
+        return { stored, state: rebuild(state, await filling.fill(flat)) };
+      } finally {
+        touched ||= filling.touched;
+      }
+    });
+    return chosen && { ...found(chosen.result.stored, chosen), state: chosen.result.state };
+  } catch (error) {
+    const deviceFailed = isHoldfastError(error, "DEVICE_LOST") || isHoldfastError(error, "DEVICE_ERROR");
+    if (!touched || deviceFailed || options.signal?.aborted) throw error;
+    throw new HoldfastError(
+      "RESTORE_INCOMPLETE",
+      `restoring failed midway; the tensors are undefined: ${messageOf(error)}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+export async function load({ sink, pool }: Resumable, options: LoadOptions): Promise<Loaded | undefined> {
+  const backends = [hostBackend()];
+  const chosen = await choose(sink, options, async (stored, reader) => {
+    const wanted = options.groups ?? stored.groups;
+    const missing = wanted.filter((group) => !stored.groups.includes(group));
+    if (missing.length > 0) {
+      throw new HoldfastError(
+        "STATE_MISMATCH",
+        `${stored.id} has no group ${missing.join(", ")}; it has ${stored.groups.join(", ")}`,
+      );
+    }
+    const state = allocateState(stored, wanted);
+    await new Filling(stored, reader, pool, { signal: options.signal }).fill(flatten(state, backends));
+    return { stored, state };
+  });
+  return chosen && { ...found(chosen.result.stored, chosen), state: chosen.result.state };
+}
+
+/** What is told of a checkpoint that was used. */
+export function found(stored: Stored, { passedOver }: Pick<Chosen<unknown>, "passedOver">): Found {
+  const { id, step, training, metrics, extra, verified } = stored;
+  return { id, step, training, metrics, extra, verified, passedOver };
+}
+
+/** Fills the tensors of a state from one checkpoint. */
+class Filling {
+  touched = false;
+
+  constructor(
+    private readonly stored: Stored,
+    private readonly reader: CheckpointReader,
+    private readonly pool: ChunkPool,
+    private readonly options: MatchOptions & { readonly signal?: AbortSignal | undefined },
+  ) {}
+
+  /** The restored tensor of every name. */
+  async fill(state: FlatState): Promise<ReadonlyMap<string, unknown>> {
+    const matched = matchState(state, this.stored, this.options);
+    const restored = new Map<string, unknown>();
+    for (const [backend, leaves] of leavesByBackend(state)) {
+      const wanted = leaves.filter(({ key }) => matched.has(key));
+      const targets = new Map(wanted.map((leaf) => [leaf.key, leaf]));
+      const sources = new Map(wanted.flatMap(({ key }) => entry(key, matched.get(key))));
+      const { stored, reader, pool, options } = this;
+      const source = new StoredSource(sources, { stored, reader, pool, signal: options.signal });
+      const specs = new Map(wanted.map(({ key, spec }) => [key, spec]));
+      const tensors = new Map([...targets].map(([key, leaf]) => [key, leaf.tensor]));
+      for (const [key, tensor] of await this.#restore(backend, tensors, source, castSource(source, specs)))
+        restored.set(key, tensor);
+    }
+    for (const { key, tiedTo, tensor, backend } of state.leaves.values()) {
+      const first = tiedTo === undefined ? undefined : restored.get(tiedTo);
+      if (first !== undefined) restored.set(key, backend.share ? backend.share(first) : first);
+      else if (!restored.has(key)) restored.set(key, tensor); // not strict, and not in the checkpoint
+    }
+    return restored;
+  }
+
+  async #restore(
+    backend: Backend,
+    tensors: ReadonlyMap<string, unknown>,
+    stored: StoredSource,
+    source: TensorSource,
+  ): Promise<ReadonlyMap<string, unknown>> {
+    try {
+      return await backend.restore(tensors, source, this.options.signal);
+    } catch (error) {
+      // Whatever the backend makes of it, the reason is the one that its source gave.
+      const reason = stored.failure ?? error;
+      if (isHoldfastError(reason) || this.options.signal?.aborted) throw reason;
+      throw new HoldfastError("DEVICE_ERROR", `${backend.name}: ${messageOf(reason)}`, { cause: reason });
+    } finally {
+      this.touched ||= stored.touched;
+    }
+  }
+}
+
+function entry(key: string, tensor: StoredTensor | undefined): readonly (readonly [string, StoredTensor])[] {
+  return tensor ? [[key, tensor]] : [];
+}
+
+function allocateState(
+  stored: Stored,
+  groups: readonly string[],
+): Record<string, ReadonlyMap<string, HostTensor>> {
+  const allocated = new Map<StoredTensor, HostTensor>();
+  const byGroup = new Map<string, Map<string, HostTensor>>(groups.map((group) => [group, new Map()]));
+  for (const [key, tensor] of stored.tensors) {
+    const slash = key.indexOf("/");
+    const host = allocated.get(tensor) ?? allocateHost(tensor.spec);
+    const group = byGroup.get(key.slice(0, slash));
+    if (group) allocated.set(tensor, host);
+    group?.set(key.slice(slash + 1), host);
+  }
+  return Object.fromEntries(byGroup);
+}

@@ -1,0 +1,244 @@
+/** The life of a checkpoint, from a snapshot to the commit: snapshot → files → finish → commit. */
+
+import { formatId, parseId } from "./checkpoint-id";
+import type { ChunkPool } from "./chunk-pool";
+import { encodeRecord, RECORD_FILE } from "./commit-record";
+import { type DigestAlgorithm, Digester } from "./digest";
+import { HoldfastError, isHoldfastError, messageOf } from "./errors";
+import { cutIntoChunks, layOut, manifestOf, type Piece, type PlannedFile } from "./layout";
+import { encodeManifest, MANIFEST_FILE } from "./manifest";
+import { ReadAhead } from "./read-ahead";
+import type { SaveProgress } from "./save-handle";
+import { rejectOnAbort, settleWithin } from "./signals";
+import type { Attempt, AttemptWriter, Chunk, Sink } from "./sink";
+import type { SnapshotSet } from "./snapshot-set";
+import type { FlatState } from "./state";
+
+/** What stays the same from save to save. */
+export interface SaveEnvironment {
+  readonly sink: Sink;
+  readonly pool: ChunkPool;
+  readonly digest: DigestAlgorithm;
+  readonly maxShardBytes: number;
+}
+
+/** One checkpoint to write. */
+export interface SaveJob {
+  readonly attempt: Attempt;
+  readonly state: FlatState;
+  readonly snapshot: SnapshotSet;
+  /** The bytes of `training_state.json`. */
+  readonly trainingState: Uint8Array;
+  readonly metrics: Readonly<Record<string, number>>;
+  /** Aborts when the caller gave up. Looked at until the commit begins. */
+  readonly aborted: AbortSignal;
+  /** Aborts, with the error, when nothing has moved for too long. */
+  readonly timedOut: AbortSignal;
+  readonly report: (change: Partial<SaveProgress>) => void;
+}
+
+export interface Written {
+  readonly id: string;
+  readonly revision: number;
+  readonly bytes: number;
+}
+
+/** What cleaning up after a failed attempt may take: storage that hangs shall not hold the next save. */
+const CLEAN_UP_MS = 5000;
+
+/**
+ * Writes and commits one checkpoint, and closes its snapshot as soon as the last byte was read.
+ * @throws the signal's reason, or a HoldfastError; nothing of the attempt is left then, as far as the sink can help it
+ */
+export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment): Promise<Written> {
+  const { sink, pool } = environment;
+  const { attempt, snapshot, report } = job;
+  const blockBytes = pool.chunkBytes;
+  const files = layOut(job.state, job.trainingState, {
+    maxShardBytes: environment.maxShardBytes,
+    blockBytes,
+  });
+  const byteLength = sum(files.map(({ plan }) => plan.byteLength));
+  report({ stage: "writing", totalBytes: byteLength });
+
+  const signal = AbortSignal.any([job.aborted, job.timedOut]);
+  // Reading runs ahead of writing, across files: a blocking state that fits into the pool is staged at
+  // the speed of memory.
+  const readAhead = new ReadAhead(chunksOf(files, pool.chunkBytes), {
+    pool,
+    length: ({ length }) => length,
+    fill: ({ pieces }, into) => snapshot.read(pieces, into, signal),
+    signal,
+  });
+  readAhead.drained.then(() => snapshot.close()).catch(() => {}); // a failure is met by whoever writes
+
+  let writer: AttemptWriter | undefined;
+  let committing = false;
+  try {
+    // One a save: a write that hung and was given up may not touch the next save's digests.
+    const digester = await Digester.create(environment.digest);
+    const digest = sink.capabilities.digests.includes(digester.algorithm) ? digester.algorithm : undefined;
+    const begun = sink.begin(attempt, 0, { byteLength, signal, ...(digest && { digest }) });
+    writer = await rejectOnAbort(begun, signal, () => begun.then((late) => late.abort()).catch(() => {}));
+
+    const digests = new Map<string, readonly string[]>();
+    let taken = 0;
+    for (const file of files) {
+      const writing = writeFile(file, writer, readAhead, digest ? undefined : digester, (bytes) => {
+        taken += bytes;
+        report({ bytes: taken });
+      });
+      digests.set(file.plan.path, await rejectOnAbort(writing, signal));
+    }
+    await rejectOnAbort(snapshot.staged, signal); // all is read, so this tells whether what was read is true
+    const head = { runId: attempt.runId, step: attempt.step, digest: digester.algorithm, blockBytes };
+    const manifest = encodeManifest(manifestOf(head, job.state, files, (path) => digests.get(path) ?? []));
+    await rejectOnAbort(writer.finish(manifest), signal);
+    const revision = await rejectOnAbort(nextRevision(sink, attempt.step), signal);
+
+    signal.throwIfAborted();
+    committing = true; // an abort comes too late from here on
+    report({ stage: "committing" });
+    const bytes = byteLength + manifest.byteLength;
+    await commit(job, sink, { revision, manifest, bytes, digester });
+    return { id: formatId({ step: attempt.step, revision }), revision, bytes };
+  } catch (error) {
+    readAhead.cancel();
+    // While a commit may still be under way nothing of it may be taken from under its feet.
+    if (writer && !isHoldfastError(error, "COMMIT_UNCERTAIN"))
+      await settleWithin(writer.abort(), CLEAN_UP_MS);
+    if (!committing) signal.throwIfAborted();
+    if (isHoldfastError(error)) throw error;
+    throw new HoldfastError("SINK_FAILED", `${sink.name}: step ${attempt.step}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  } finally {
+    snapshot.close();
+  }
+}
+
+interface ChunkJob {
+  readonly pieces: readonly Piece[];
+  readonly length: number;
+}
+
+function* chunksOf(files: readonly PlannedFile[], chunkBytes: number): Generator<ChunkJob> {
+  for (const { plan, pieces } of files) {
+    let left = plan.byteLength;
+    for (const chunk of cutIntoChunks(pieces, chunkBytes)) {
+      yield { pieces: chunk, length: Math.min(left, chunkBytes) };
+      left -= chunkBytes;
+    }
+  }
+}
+
+/** Hands one file's chunks to the sink, digesting them on the way unless the sink does; returns the digests. */
+async function writeFile(
+  { plan }: PlannedFile,
+  writer: AttemptWriter,
+  source: ReadAhead<ChunkJob>,
+  digester: Digester | undefined,
+  onTaken: (bytes: number) => void,
+): Promise<readonly string[]> {
+  const digests = digester?.blocks(plan.blockEnds);
+  let failure: { readonly error: unknown } | undefined;
+  async function* chunks(): AsyncGenerator<Chunk> {
+    try {
+      for (let left = plan.byteLength; left > 0; ) {
+        const chunk = await source.next();
+        if (!chunk) throw new HoldfastError("DEVICE_ERROR", `the snapshot ended before ${plan.path} did`);
+        const length = chunk.bytes.byteLength;
+        left -= length;
+        digests?.update(chunk.bytes);
+        yield onRelease(chunk, () => onTaken(length));
+      }
+    } catch (error) {
+      failure = { error };
+      throw error;
+    }
+  }
+  try {
+    const written = await writer.write(plan, chunks());
+    if (written.byteLength === plan.byteLength) return digests?.finish() ?? written.digests ?? [];
+    throw new HoldfastError(
+      "SINK_FAILED",
+      `${plan.path}: ${written.byteLength} of ${plan.byteLength} bytes were written`,
+    );
+  } catch (error) {
+    // Whatever the sink makes of it, the reason is the one that its source gave.
+    throw failure ? failure.error : error;
+  }
+}
+
+function onRelease(chunk: Chunk, then: () => void): Chunk {
+  let released = false;
+  return {
+    bytes: chunk.bytes,
+    release: () => {
+      if (released) return;
+      released = true;
+      chunk.release();
+      then();
+    },
+  };
+}
+
+interface Finished {
+  readonly revision: number;
+  readonly manifest: Uint8Array;
+  readonly bytes: number;
+  readonly digester: Digester;
+}
+
+/** The one atomic step. Only the timeout can end the wait for it, and then nobody knows how it went. */
+async function commit(
+  job: SaveJob,
+  sink: Sink,
+  { revision, manifest, bytes, digester }: Finished,
+): Promise<void> {
+  const { runId, step, worldSize } = job.attempt;
+  const id = formatId({ step, revision });
+  const record = encodeRecord(
+    {
+      step,
+      revision,
+      runId,
+      worldSize,
+      createdAt: new Date().toISOString(),
+      byteLength: bytes,
+      groups: job.state.groups,
+      metrics: job.metrics,
+      digest: digester.algorithm,
+      manifests: [
+        { rank: 0, path: MANIFEST_FILE, byteLength: manifest.byteLength, digest: digester.digest(manifest) },
+      ],
+    },
+    digester,
+  );
+  await rejectOnAbort(
+    sink.commit(job.attempt, id, [{ path: RECORD_FILE, bytes: record }]),
+    job.timedOut,
+  ).catch((cause) => {
+    if (!job.timedOut.aborted) throw cause;
+    throw new HoldfastError(
+      "COMMIT_UNCERTAIN",
+      `${sink.name} hung while it committed ${id}: it is whole or absent`,
+      { cause },
+    );
+  });
+}
+
+/** Committed bytes are never rewritten: a step that exists gets a new revision beside it. */
+async function nextRevision(sink: Sink, step: number): Promise<number> {
+  if (!sink.capabilities.list) return 1;
+  let highest = 0;
+  for (const { id, state } of await sink.list({ all: true })) {
+    const stored = state === "in-progress" ? undefined : parseId(id);
+    if (stored?.step === step) highest = Math.max(highest, stored.revision);
+  }
+  return highest + 1;
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}

@@ -1,0 +1,160 @@
+/**
+ * A state is named groups of tensors, each a tree: objects, arrays and Maps, whose leaves a backend
+ * accepts. Here it becomes a flat list of names, and is built again with other leaves.
+ */
+import type { Backend } from "./backend";
+import { HoldfastError } from "./errors";
+import { tensorKey } from "./manifest";
+import { isSafeName } from "./paths";
+import { byteLength, type TensorSpec } from "./tensor";
+
+/** Checks a state's type leaf by leaf: a leaf that is no `T` becomes `never`, where the compiler points at it. */
+export type StateOf<S, T> = { [Group in keyof S]: TreeOf<S[Group], T> };
+type TreeOf<S, T> = S extends T
+  ? S
+  : S extends ReadonlyMap<infer K, infer V>
+    ? ReadonlyMap<K, TreeOf<V, T>>
+    : S extends object
+      ? { [Key in keyof S]: TreeOf<S[Key], T> }
+      : never;
+
+/** One name of one tensor. */
+export interface Leaf {
+  /** `group/name`. */
+  readonly key: string;
+  readonly group: string;
+  /** The path within the group, joined with `.`. */
+  readonly name: string;
+  readonly tensor: unknown;
+  readonly backend: Backend;
+  readonly spec: TensorSpec;
+  /** The key of the first name of the same tensor, if this is not the first. */
+  readonly tiedTo: string | undefined;
+}
+
+export interface FlatState {
+  readonly groups: readonly string[];
+  /** Every name, in the state's own order. */
+  readonly leaves: ReadonlyMap<string, Leaf>;
+}
+
+/**
+ * @throws HoldfastError `INVALID_STATE` for a leaf that no backend accepts, a group that cannot be a file's
+ *   name, a name that is not well-formed Unicode, or two paths that join to one name
+ */
+export function flatten(state: object, backends: readonly Backend[]): FlatState {
+  const leaves = new Map<string, Leaf>();
+  const first = new Map<unknown, string>();
+  const groups = Object.keys(state);
+  checkGroups(groups);
+  for (const [group, tree] of Object.entries(state)) {
+    if (backends.some((backend) => backend.accepts(tree)))
+      throw invalid(group, "is a tensor; a group holds named tensors");
+    walk(tree, [], new Set(), (path, value) => {
+      const name = path.join(".");
+      const where = `${group}: ${path.join(" → ")}`;
+      const backend = backends.find((candidate) => candidate.accepts(value));
+      if (!backend) return false;
+      const key = tensorKey(group, name);
+      if (leaves.has(key)) throw invalid(where, `has the name ${name}, as another tensor of the group has`);
+      if (!isStorable(name)) throw invalid(where, "has a name that safetensors cannot hold");
+      const identity = backend.identify ? backend.identify(value) : value;
+      const tiedTo = first.get(identity);
+      if (tiedTo === undefined) first.set(identity, key);
+      leaves.set(key, {
+        key,
+        group,
+        name,
+        tensor: value,
+        backend,
+        spec: describe(backend, value, where),
+        tiedTo,
+      });
+      return true;
+    });
+  }
+  return { groups, leaves };
+}
+
+/** The state again, with `tensors` in the place of its leaves, by key. */
+export function rebuild<S extends object>(state: S, tensors: ReadonlyMap<string, unknown>): S {
+  const entries = Object.entries(state).map(([group, tree]) => [
+    group,
+    rebuildTree(tree, [], group, tensors),
+  ]);
+  return Object.fromEntries(entries) as S;
+}
+
+type Visit = (path: readonly string[], value: unknown) => boolean;
+
+/** Visits depth first what is no container; `visit` says whether it took it. Tensors may look like containers. */
+function walk(value: unknown, path: readonly string[], above: Set<unknown>, visit: Visit): void {
+  if (path.length > 0 && visit(path, value)) return;
+  const children = childrenOf(value);
+  const where = path.join(" → ") || "the group";
+  if (!children)
+    throw invalid(where, `is ${kindOf(value)}, which no backend accepts; numbers and the like go into extra`);
+  if (above.has(value)) throw invalid(where, "contains itself");
+  above.add(value);
+  for (const [key, child] of children) walk(child, [...path, key], above, visit);
+  above.delete(value);
+}
+
+function rebuildTree(
+  value: unknown,
+  path: readonly string[],
+  group: string,
+  tensors: ReadonlyMap<string, unknown>,
+): unknown {
+  const key = tensorKey(group, path.join("."));
+  if (path.length > 0 && tensors.has(key)) return tensors.get(key);
+  const again = (name: string, child: unknown) => rebuildTree(child, [...path, name], group, tensors);
+  if (Array.isArray(value)) return value.map((child, i) => again(String(i), child));
+  if (value instanceof Map)
+    return new Map([...value].map(([key, child]) => [key, again(String(key), child)]));
+  return Object.fromEntries((childrenOf(value) ?? []).map(([name, child]) => [name, again(name, child)]));
+}
+
+function childrenOf(value: unknown): readonly (readonly [string, unknown])[] | undefined {
+  if (Array.isArray(value)) return Array.from(value, (child, i) => [String(i), child] as const);
+  if (value instanceof Map) return [...value].map(([key, child]) => [String(key), child] as const);
+  if (typeof value !== "object" || value === null) return undefined;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null ? Object.entries(value) : undefined;
+}
+
+function describe(backend: Backend, tensor: unknown, where: string): TensorSpec {
+  try {
+    const spec = backend.describe(tensor);
+    byteLength(spec);
+    return spec;
+  } catch (cause) {
+    throw new HoldfastError("INVALID_STATE", `${where}: ${cause instanceof Error ? cause.message : cause}`, {
+      cause,
+    });
+  }
+}
+
+function checkGroups(groups: readonly string[]): void {
+  const seen = new Set<string>();
+  for (const group of groups) {
+    if (!isSafeName(group)) throw invalid(group, "cannot be a file's name: use letters, digits, _, - and .");
+    // Some file systems do not tell upper case from lower.
+    if (seen.has(group.toLowerCase())) throw invalid(group, "differs from another group only in case");
+    seen.add(group.toLowerCase());
+  }
+}
+
+/** What safetensors can hold as a name: Unicode without lone surrogates, and not its own metadata key. */
+function isStorable(name: string): boolean {
+  return name !== "__metadata__" && !/\p{Surrogate}/u.test(name);
+}
+
+function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  return typeof value === "object" ? `a ${value.constructor?.name ?? "class instance"}` : `a ${typeof value}`;
+}
+
+function invalid(where: string, rule: string): HoldfastError {
+  return new HoldfastError("INVALID_STATE", `${where} ${rule}`);
+}

@@ -1,0 +1,160 @@
+/** What lies in one checkpoint: its tensors, where their bytes are, and by which digests they are checked. */
+import { decodeRecord, RECORD_FILE } from "./commit-record";
+import { type DigestAlgorithm, Digester } from "./digest";
+import { HoldfastError } from "./errors";
+import { corrupt } from "./fields";
+import { readForeign } from "./foreign";
+import { decodeManifest, type Manifest, type ManifestFile, tensorKey } from "./manifest";
+import type { CheckpointReader } from "./sink";
+import { sameShape, type TensorSpec } from "./tensor";
+import { decodeTraining, TRAINING_STATE_FILE, type Training } from "./training-state";
+
+/** A tensor in storage. */
+export interface StoredTensor {
+  /** `group/name` */
+  readonly key: string;
+  readonly group: string;
+  readonly name: string;
+  readonly spec: TensorSpec;
+  readonly path: string;
+  /** Bytes of the file: `[start, end)`. */
+  readonly start: number;
+  readonly end: number;
+  /** One a block; undefined where nothing but the format can be checked. */
+  readonly digests: readonly string[] | undefined;
+}
+
+export interface Stored extends Training {
+  readonly id: string;
+  /** Whether every byte can be checked by a digest: not so for what others wrote. */
+  readonly verified: boolean;
+  readonly digest: DigestAlgorithm;
+  /** Undefined where there are no digests. */
+  readonly blockBytes: number | undefined;
+  readonly groups: readonly string[];
+  /** By every name that it has: tied names share one. */
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  /** What else lies there, digests included; empty where there are none. */
+  readonly files: readonly ManifestFile[];
+}
+
+/** The record and the manifest are read whole, so that a hostile length may not ask for all memory. */
+const LARGEST_RECORD = 64 * 1024 * 1024;
+const LARGEST_MANIFEST = 1024 * 1024 * 1024;
+
+/**
+ * Reads what a checkpoint says of itself, and checks all of it but the tensors' bytes.
+ * @throws HoldfastError `CHECKPOINT_CORRUPT`, `SCHEMA_TOO_NEW`, `SAFETENSORS_INVALID`, `UNSAFE_PATH`
+ */
+export async function readStored(reader: CheckpointReader, signal?: AbortSignal): Promise<Stored> {
+  if (!reader.files.has(RECORD_FILE)) return readForeign(reader, signal);
+  const digesters = new Map<DigestAlgorithm, Digester>();
+  const digesterOf = async (algorithm: DigestAlgorithm) => {
+    const digester = digesters.get(algorithm) ?? (await Digester.create(algorithm));
+    digesters.set(algorithm, digester);
+    return digester;
+  };
+  const record = await decodeRecord(
+    await readWhole(reader, RECORD_FILE, LARGEST_RECORD, signal),
+    reader.id,
+    digesterOf,
+  );
+  const [ref] = record.manifests;
+  if (!ref || record.worldSize > 1) {
+    throw new HoldfastError(
+      "UNSUPPORTED",
+      `${reader.id} was written by ${record.worldSize} ranks, which this version does not read`,
+    );
+  }
+  const file = `${reader.id}/${ref.path}`;
+  const bytes = await readWhole(reader, ref.path, LARGEST_MANIFEST, signal);
+  const digester = await digesterOf(record.digest);
+  if (digester.digest(bytes) !== ref.digest)
+    throw corrupt(file, "does not have the digest that the commit record names");
+  const manifest = decodeManifest(bytes, file);
+  if (manifest.runId !== record.runId || manifest.step !== record.step || manifest.digest !== record.digest) {
+    throw corrupt(file, "belongs to another checkpoint than the commit record");
+  }
+  checkFiles(manifest, reader);
+  const training = await readTraining(manifest, reader, digester, signal);
+  if (training.step !== record.step)
+    throw corrupt(`${reader.id}/${TRAINING_STATE_FILE}`, "is of another step");
+  const { digest, blockBytes, files } = manifest;
+  const tensors = tensorsOf(manifest, reader.id);
+  return {
+    ...training,
+    id: reader.id,
+    verified: true,
+    digest,
+    blockBytes,
+    groups: record.groups,
+    tensors,
+    files,
+  };
+}
+
+/** All bytes of a small file. @throws HoldfastError `CHECKPOINT_CORRUPT` if it is absent or larger than `limit` */
+export async function readWhole(
+  reader: CheckpointReader,
+  path: string,
+  limit: number,
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
+  const file = reader.files.get(path);
+  if (!file) throw corrupt(`${reader.id}/${path}`, "is missing");
+  if (file.byteLength > limit)
+    throw corrupt(`${reader.id}/${path}`, `has ${file.byteLength} bytes, more than it can have`);
+  const bytes = new Uint8Array(file.byteLength);
+  await reader.read(path, 0, bytes, signal);
+  return bytes;
+}
+
+function checkFiles(manifest: Manifest, reader: CheckpointReader): void {
+  for (const { path, byteLength } of manifest.files) {
+    const found = reader.files.get(path);
+    if (!found) throw corrupt(`${reader.id}/${path}`, "is missing");
+    if (found.byteLength !== byteLength) {
+      throw corrupt(`${reader.id}/${path}`, `has ${found.byteLength} bytes instead of ${byteLength}`);
+    }
+  }
+}
+
+async function readTraining(
+  { files, blockBytes }: Manifest,
+  reader: CheckpointReader,
+  digester: Digester,
+  signal: AbortSignal | undefined,
+): Promise<Training> {
+  const file = files.find(({ path }) => path === TRAINING_STATE_FILE);
+  const where = `${reader.id}/${TRAINING_STATE_FILE}`;
+  if (!file || file.headBytes !== file.byteLength) throw corrupt(where, "is not in the manifest");
+  const bytes = await readWhole(reader, file.path, LARGEST_MANIFEST, signal);
+  file.digests.forEach((digest, i) => {
+    const block = bytes.subarray(i * blockBytes, (i + 1) * blockBytes);
+    if (digester.digest(block) !== digest)
+      throw corrupt(where, "does not have the digest that the manifest names");
+  });
+  return decodeTraining(bytes, where);
+}
+
+function tensorsOf(manifest: Manifest, id: string): ReadonlyMap<string, StoredTensor> {
+  const tensors = new Map<string, StoredTensor>();
+  for (const { group, name, spec, shards } of manifest.tensors) {
+    const key = tensorKey(group, name);
+    const [shard] = shards;
+    const file = shard && manifest.files[shard.file];
+    if (!file || shards.length > 1 || !sameShape(shard.shape, spec.shape)) {
+      throw new HoldfastError(
+        "UNSUPPORTED",
+        `${id}: ${key} is split over several shards, which this version does not read`,
+      );
+    }
+    const { start, end, digests } = shard;
+    tensors.set(key, { key, group, name, spec, path: file.path, start, end, digests });
+  }
+  for (const { group, name, to } of manifest.ties) {
+    const tensor = tensors.get(tensorKey(to.group, to.name));
+    if (tensor) tensors.set(tensorKey(group, name), tensor);
+  }
+  return tensors;
+}

@@ -1,0 +1,111 @@
+/**
+ * `training_state.json`: boostr's keys, and ours beside them, which boostr ignores. Source: boostr 0.2's
+ * `TrainingState`, version 2: `step` is required, the rest has defaults, and a learning rate that is not
+ * finite cannot be read back.
+ */
+import { HoldfastError } from "./errors";
+import { Fields } from "./fields";
+import { encodeJson, encodeUtf8, type Json } from "./json";
+
+export const TRAINING_STATE_FILE = "training_state.json";
+const VERSION = 2;
+
+/** Where the training stands, in boostr's words. */
+export interface TrainingState {
+  /** Default 0. */
+  readonly epoch?: number;
+  /** Finite; default 0. */
+  readonly learningRate?: number;
+  /** Default `{}`. */
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
+/** What lies beside the tensors. */
+export interface Training {
+  readonly step: number;
+  readonly training: Required<TrainingState>;
+  readonly metrics: Readonly<Record<string, number>>;
+  /** Whatever was passed to `save`; undefined if nothing was. */
+  readonly extra: Json | undefined;
+}
+
+export interface TrainingInput {
+  readonly step: number;
+  readonly training?: TrainingState | undefined;
+  readonly metrics?: Readonly<Record<string, number>> | undefined;
+  readonly extra?: unknown;
+}
+
+/** @throws HoldfastError `NOT_JSON`, `INVALID_ARGUMENT` */
+export function encodeTraining({ step, training = {}, metrics = {}, extra }: TrainingInput): Uint8Array {
+  const { epoch = 0, learningRate = 0, metadata = {} } = training;
+  if (!Number.isSafeInteger(epoch) || epoch < 0)
+    throw invalid(`training.epoch is ${epoch}, not a whole number ≥ 0`);
+  // encodeJson refuses what is not finite; these say in addition what type is meant.
+  for (const [name, value] of Object.entries(metrics)) {
+    if (typeof value !== "number") throw invalid(`metrics.${name} is not a number`);
+  }
+  for (const [key, value] of Object.entries(metadata)) {
+    if (typeof value !== "string")
+      throw invalid(`training.metadata.${key} is not a string; use extra for other values`);
+  }
+  const fields = [
+    `  "version": ${VERSION}`,
+    `  "step": ${step}`,
+    `  "epoch": ${epoch}`,
+    `  "learning_rate": ${encodeJson(learningRate, "training.learningRate")}`,
+    `  "metadata": ${encodeJson(metadata, "training.metadata")}`,
+    `  "metrics": ${encodeJson(metrics, "metrics")}`,
+  ];
+  if (extra !== undefined) fields.push(`  "extra": ${encodeJson(extra, "extra")}`);
+  return encodeUtf8(`{\n${fields.join(",\n")}\n}\n`);
+}
+
+/** @throws HoldfastError `CHECKPOINT_CORRUPT` */
+export function decodeTraining(bytes: Uint8Array, file: string): Training {
+  const fields = Fields.parse(bytes, file);
+  const version = fields.get("version") ?? 1;
+  if (typeof version !== "number" || version > VERSION) {
+    throw new HoldfastError(
+      "SCHEMA_TOO_NEW",
+      `${file} has version ${String(version)}; this reads up to ${VERSION}`,
+    );
+  }
+  const learningRate = fields.get("learning_rate") ?? 0;
+  if (typeof learningRate !== "number") throw fields.fail("learning_rate", "is not a number");
+  return {
+    step: fields.count("step"),
+    training: {
+      epoch: fields.get("epoch") === undefined ? 0 : fields.count("epoch"),
+      learningRate,
+      metadata: record(fields, "metadata", (value) => typeof value === "string"),
+    },
+    metrics: record(fields, "metrics", (value) => typeof value === "number"),
+    // JSON.parse made it, so it is JSON.
+    extra: fields.get("extra") as Json | undefined,
+  };
+}
+
+/** What a directory says that has no training state (Hugging Face's): step 0, and the defaults. */
+export const NO_TRAINING: Training = {
+  step: 0,
+  training: { epoch: 0, learningRate: 0, metadata: {} },
+  metrics: {},
+  extra: undefined,
+};
+
+function record<V>(
+  fields: Fields,
+  key: string,
+  is: (value: unknown) => boolean,
+): Readonly<Record<string, V>> {
+  if (fields.get(key) === undefined) return {};
+  const entries = fields.object(key).entries();
+  for (const [name, value] of entries)
+    if (!is(value)) throw fields.fail(`${key}.${name}`, "is of the wrong type");
+  return Object.fromEntries(entries) as Record<string, V>;
+}
+
+function invalid(rule: string): HoldfastError {
+  return new HoldfastError("INVALID_ARGUMENT", rule);
+}

@@ -2,19 +2,16 @@
 import { formatId } from "./checkpoint-id";
 import { HoldfastError } from "./errors";
 import { MANIFEST_FILE } from "./manifest";
-import type { Attempt, AttemptWriter, CheckpointReader, Chunk, FilePlan, Sink, WrittenFile } from "./sink";
+import type { Attempt, AttemptWriter, CheckpointReader, Sink } from "./sink";
+
+type Files = Map<string, Uint8Array>;
 
 interface StoredAttempt {
-  readonly files: Map<string, Uint8Array>;
-  readonly failed: Map<number, string>;
-  manifest: Uint8Array | undefined;
+  readonly files: Files;
+  manifest?: Uint8Array;
+  failure?: string;
   /** Whether the sink was closed since: its owner will not come back to it. */
   left: boolean;
-}
-
-interface StoredFiles {
-  readonly attempt: string;
-  readonly files: ReadonlyMap<string, Uint8Array>;
 }
 
 /**
@@ -23,12 +20,12 @@ interface StoredFiles {
  */
 export function memorySink(): Sink {
   const attempts = new Map<string, StoredAttempt>();
-  const checkpoints = new Map<string, StoredFiles>();
+  const checkpoints = new Map<string, { attempt: string; files: Files }>();
 
-  const committed = (id: string): StoredFiles => {
+  const filesOf = (id: string): Files => {
     const stored = checkpoints.get(id);
-    if (!stored) throw new HoldfastError("CHECKPOINT_NOT_FOUND", `there is no checkpoint ${id} in memory`);
-    return stored;
+    if (stored) return stored.files;
+    throw new HoldfastError("CHECKPOINT_NOT_FOUND", `there is no checkpoint ${id} in memory`);
   };
 
   return {
@@ -36,45 +33,39 @@ export function memorySink(): Sink {
     protocol: 1,
     capabilities: { read: true, list: true, delete: true, ranks: false, sharedMemory: false, digests: [] },
 
-    async begin(attempt, rank, options) {
+    async begin(attempt, _rank, options) {
       options?.signal?.throwIfAborted();
       const name = attemptName(attempt);
-      const stored = { files: new Map(), failed: new Map(), manifest: undefined, left: false };
+      const stored = { files: new Map(), left: false };
       attempts.set(name, stored);
-      return new MemoryWriter(attempts, name, stored, rank);
+      return writerOf(attempts, name, stored);
     },
 
     async status(attempt) {
       const name = attemptName(attempt);
-      const stored = attempts.get(name);
+      const { manifest, failure } = attempts.get(name) ?? {};
       return {
-        finished: stored?.manifest ? [{ rank: 0, manifest: stored.manifest.slice() }] : [],
-        failed: [...(stored?.failed ?? [])].map(([rank, reason]) => ({ rank, reason })),
+        finished: manifest ? [{ rank: 0, manifest: manifest.slice() }] : [],
+        failed: failure === undefined ? [] : [{ rank: 0, reason: failure }],
         committed: [...checkpoints.values()].some((checkpoint) => checkpoint.attempt === name),
       };
     },
 
     async commit(attempt, id, files) {
       if (checkpoints.has(id)) {
-        throw new HoldfastError(
-          "CHECKPOINT_EXISTS",
-          `${id} is already committed: commit a new revision of it`,
-        );
+        throw new HoldfastError("CHECKPOINT_EXISTS", `${id} is committed: commit a new revision of it`);
       }
       const name = attemptName(attempt);
       const stored = attempts.get(name);
       if (!stored?.manifest) {
-        throw new HoldfastError(
-          "SINK_FAILED",
-          `${name} cannot become ${id}: it is not finished, or was aborted`,
-        );
+        throw new HoldfastError("SINK_FAILED", `${name} is not finished, or over: it cannot become ${id}`);
       }
       for (const { path, bytes } of files) stored.files.set(path, bytes.slice());
       checkpoints.set(id, { attempt: name, files: stored.files });
       attempts.delete(name);
     },
 
-    open: async (id) => new MemoryReader(id, committed(id).files),
+    open: async (id) => readerOf(id, filesOf(id)),
 
     async list(options) {
       const all = [...checkpoints.keys()].map((id) => ({ id, state: "committed" as const }));
@@ -83,7 +74,7 @@ export function memorySink(): Sink {
     },
 
     async delete(id) {
-      committed(id);
+      filesOf(id); // throws if there are none
       checkpoints.delete(id);
     },
 
@@ -99,86 +90,66 @@ export function memorySink(): Sink {
   };
 }
 
-class MemoryWriter implements AttemptWriter {
-  constructor(
-    private readonly attempts: Map<string, StoredAttempt>,
-    private readonly name: string,
-    private readonly stored: StoredAttempt,
-    private readonly rank: number,
-  ) {}
-
-  async write({ path, byteLength }: FilePlan, chunks: AsyncIterable<Chunk>): Promise<WrittenFile> {
-    this.#assertLive();
-    const file = new Uint8Array(byteLength);
-    let position = 0;
-    for await (const chunk of chunks) {
-      try {
-        this.#assertLive();
-        const end = position + chunk.bytes.byteLength;
-        if (end > byteLength) throw wrongLength(path, byteLength, `at least ${end}`);
-        file.set(chunk.bytes, position);
-        position = end;
-      } finally {
-        chunk.release();
+function writerOf(attempts: Map<string, StoredAttempt>, name: string, stored: StoredAttempt): AttemptWriter {
+  const assertLive = () => {
+    if (attempts.get(name) === stored) return;
+    throw new HoldfastError("SINK_FAILED", `${name} is over: it was aborted, swept or committed`);
+  };
+  return {
+    async write({ path, byteLength }, chunks) {
+      assertLive();
+      const file = new Uint8Array(byteLength);
+      let position = 0;
+      for await (const chunk of chunks) {
+        try {
+          assertLive();
+          const start = position;
+          position += chunk.bytes.byteLength;
+          if (position > byteLength) break;
+          file.set(chunk.bytes, start);
+        } finally {
+          chunk.release();
+        }
       }
-    }
-    if (position !== byteLength) throw wrongLength(path, byteLength, String(position));
-    this.#assertLive();
-    this.stored.files.set(path, file);
-    return { path, byteLength };
-  }
-
-  async finish(manifest: Uint8Array): Promise<void> {
-    this.#assertLive();
-    this.stored.manifest = manifest.slice();
-    this.stored.files.set(MANIFEST_FILE, this.stored.manifest);
-  }
-
-  async fail(reason: string): Promise<void> {
-    this.#assertLive();
-    this.stored.failed.set(this.rank, reason);
-  }
-
-  async abort(): Promise<void> {
-    if (this.attempts.get(this.name) === this.stored) this.attempts.delete(this.name);
-  }
-
-  #assertLive(): void {
-    if (this.attempts.get(this.name) === this.stored) return;
-    throw new HoldfastError("SINK_FAILED", `${this.name} is over: it was aborted, swept or committed`);
-  }
+      if (position !== byteLength) {
+        const message = `${path}: ${byteLength} bytes were planned, but ${position} came`;
+        throw new HoldfastError("SINK_FAILED", message);
+      }
+      assertLive();
+      stored.files.set(path, file);
+      return { path, byteLength };
+    },
+    async finish(manifest) {
+      assertLive();
+      stored.manifest = manifest.slice();
+      stored.files.set(MANIFEST_FILE, stored.manifest);
+    },
+    async fail(reason) {
+      assertLive();
+      stored.failure = reason;
+    },
+    async abort() {
+      if (attempts.get(name) === stored) attempts.delete(name);
+    },
+  };
 }
 
-class MemoryReader implements CheckpointReader {
-  readonly files;
-
-  constructor(
-    readonly id: string,
-    private readonly stored: ReadonlyMap<string, Uint8Array>,
-  ) {
-    this.files = new Map([...stored].map(([path, { byteLength }]) => [path, { path, byteLength }]));
-  }
-
-  async read(path: string, start: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
-    signal?.throwIfAborted();
-    const bytes = this.stored.get(path);
-    const end = start + into.byteLength;
-    if (bytes && end <= bytes.byteLength) return into.set(bytes.subarray(start, end));
-    const found = bytes ? `ends at byte ${bytes.byteLength}, where byte ${end} is needed` : "is missing";
-    throw new HoldfastError("CHECKPOINT_CORRUPT", `${this.id}: ${path} ${found}`);
-  }
-
-  /** Nothing is held. */
-  async close(): Promise<void> {}
+function readerOf(id: string, stored: Files): CheckpointReader {
+  return {
+    id,
+    files: new Map([...stored].map(([path, { byteLength }]) => [path, { path, byteLength }])),
+    async read(path, start, into, signal) {
+      signal?.throwIfAborted();
+      const bytes = stored.get(path);
+      const end = start + into.byteLength;
+      if (bytes && end <= bytes.byteLength) return into.set(bytes.subarray(start, end));
+      const found = bytes ? `ends at byte ${bytes.byteLength}, where byte ${end} is needed` : "is missing";
+      throw new HoldfastError("CHECKPOINT_CORRUPT", `${id}: ${path} ${found}`);
+    },
+    async close() {}, // nothing is held
+  };
 }
 
 function attemptName({ runId, step, ordinal }: Attempt): string {
   return `attempt-${formatId({ step, revision: 1 })}-${runId}-${ordinal}`;
-}
-
-function wrongLength(path: string, planned: number, found: string): HoldfastError {
-  return new HoldfastError(
-    "SINK_FAILED",
-    `${path}: ${planned} bytes were planned, but the chunks hold ${found}`,
-  );
 }

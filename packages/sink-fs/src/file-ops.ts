@@ -1,0 +1,113 @@
+/**
+ * The file operations that this sink is made of. Every byte and every name goes through here, so that a
+ * test can fail any of them; the real ones are in `node-file-ops.ts`. Failures are Node's system errors.
+ */
+import { HoldfastError } from "@holdfast/core";
+import { errnoOf } from "./errors";
+
+export interface FileOps {
+  open(path: string, mode: OpenMode): Promise<OpenFile>;
+  mkdir(path: string): Promise<void>;
+  /** Atomic; replaces a file, and refuses a directory that holds anything. */
+  rename(from: string, to: string): Promise<void>;
+  /** A second name for a file. Fails with EEXIST if `to` exists. */
+  link(from: string, to: string): Promise<void>;
+  /** A file, a link or a directory with all that is in it; nothing if it is absent. Follows no link. */
+  remove(path: string): Promise<void>;
+  readdir(path: string): Promise<readonly Entry[]>;
+  /** Of a link itself, not of what it leads to. */
+  lstat(path: string): Promise<FileStat>;
+  /** Bytes that this process may still write there, or undefined where the file system does not say. */
+  freeBytes(path: string): Promise<number | undefined>;
+}
+
+/**
+ * - `read`: fails with ELOOP on a link, so that checking a name and opening it cannot be torn apart.
+ * - `create`: for writing; fails with EEXIST on whatever is there.
+ * - `directory`: to sync it and to hold it; fails with ENOTDIR on anything else.
+ */
+export type OpenMode = "read" | "create" | "directory";
+
+export interface OpenFile {
+  /** Returns how many bytes it read: 0 at the end, maybe fewer than asked for before it. */
+  read(into: Uint8Array, position: number): Promise<number>;
+  /** Returns how many bytes it wrote, maybe fewer than asked for. */
+  write(bytes: Uint8Array, position: number): Promise<number>;
+  sync(): Promise<void>;
+  stat(): Promise<FileStat>;
+  /** Waits for what is under way. */
+  close(): Promise<void>;
+}
+
+export type FileKind = "file" | "directory" | "link" | "other";
+
+export interface Entry {
+  readonly name: string;
+  readonly kind: FileKind;
+}
+
+export interface FileStat {
+  readonly kind: FileKind;
+  /** Device and inode: no other file has it as long as this one exists or is held open. */
+  readonly identity: string;
+  readonly byteLength: number;
+  /** By the file system's clock, in milliseconds. */
+  readonly modifiedMs: number;
+}
+
+/** Opens, uses and closes a file. */
+export async function withFile<T>(
+  ops: FileOps,
+  path: string,
+  mode: OpenMode,
+  use: (file: OpenFile) => Promise<T>,
+): Promise<T> {
+  const file = await ops.open(path, mode);
+  try {
+    return await use(file);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Makes the names in a directory durable. */
+export function syncDirectory(ops: FileOps, path: string): Promise<void> {
+  return withFile(ops, path, "directory", (directory) => directory.sync());
+}
+
+/** Writes all of `bytes` at `position`, however little a call takes. */
+export async function writeFully(file: OpenFile, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.byteLength; ) {
+    const written = await file.write(bytes.subarray(done), position + done);
+    if (written <= 0)
+      throw new HoldfastError("SINK_FAILED", "the file system takes no more bytes, and says not why");
+    done += written;
+  }
+}
+
+/** Fills `into` from `position` on; returns how many bytes there were before the file ended. */
+export async function readFully(file: OpenFile, into: Uint8Array, position: number): Promise<number> {
+  let done = 0;
+  while (done < into.byteLength) {
+    const read = await file.read(into.subarray(done), position + done);
+    if (read === 0) break;
+    done += read;
+  }
+  return done;
+}
+
+/** A whole file, for the small ones. */
+export function readSmallFile(ops: FileOps, path: string): Promise<Uint8Array> {
+  return withFile(ops, path, "read", async (file) => {
+    const bytes = new Uint8Array((await file.stat()).byteLength);
+    return bytes.subarray(0, await readFully(file, bytes, 0));
+  });
+}
+
+/** `undefined` instead of the error where there is nothing of that name. */
+export function ifPresent<T>(result: Promise<T>): Promise<T | undefined> {
+  return result.catch((error) => {
+    if (errnoOf(error) === "ENOENT") return undefined;
+    throw error;
+  });
+}

@@ -1,0 +1,26 @@
+/** What lies in a root. */
+import { parseId, type StoredCheckpoint } from "@holdfast/core";
+import { ifPresent } from "./file-ops";
+import { ATTEMPT_PREFIX, RECORD_FILE } from "./names";
+import type { Root } from "./root";
+
+/** Checkpoints with a commit record; with `all`, those without, and attempts, by the names of their directories. */
+export async function listCheckpoints(root: Root, all: boolean): Promise<readonly StoredCheckpoint[]> {
+  const entries = await ifPresent(root.ops.readdir(root.path));
+  if (!entries) {
+    await root.check(); // one that was there before is not empty, but gone
+    return [];
+  }
+  const found: StoredCheckpoint[] = [];
+  for (const { name, kind } of entries) {
+    if (kind !== "directory") continue;
+    if (all && name.startsWith(ATTEMPT_PREFIX)) found.push({ id: name, state: "in-progress" });
+    if (!parseId(name)) continue;
+    if (await ifPresent(root.ops.lstat(root.at(name, RECORD_FILE))))
+      found.push({ id: name, state: "committed" });
+    // Without a record it is broken, unless it was deleted while we looked.
+    else if (all && (await ifPresent(root.ops.lstat(root.at(name)))))
+      found.push({ id: name, state: "broken" });
+  }
+  return found;
+}

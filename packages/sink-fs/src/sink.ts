@@ -1,0 +1,183 @@
+/** A sink that keeps checkpoints in a directory: the life of a root, each step in a file of its own. */
+import { resolve } from "node:path";
+import {
+  type Attempt,
+  type AttemptStatus,
+  type AttemptWriter,
+  type BeginOptions,
+  type CheckpointReader,
+  formatId,
+  HoldfastError,
+  isSafeName,
+  parseId,
+  type Sink,
+  type SmallFile,
+} from "@holdfast/core";
+import { FsAttempt } from "./attempt";
+import { refuseExisting } from "./commit";
+import { errnoOf } from "./errors";
+import type { FileOps } from "./file-ops";
+import { listCheckpoints } from "./listing";
+import { RootLock } from "./lock";
+import { attemptName } from "./names";
+import { nodeFileOps } from "./node-file-ops";
+import { describeOwner, type Owner } from "./owner";
+import { openCheckpoint } from "./reader";
+import { deleteCheckpoint, sweepRoot } from "./removal";
+import { Root } from "./root";
+
+/**
+ * Keeps checkpoints in the directory `root`, which is made when the first one is begun: each a directory of
+ * safetensors, durable and whole, or not there. One sink at a time writes to a root; any number may read.
+ *
+ * It can be used again after `close`, and takes the lock again then.
+ */
+export function fsSink(root: string): Sink {
+  return new FsSink(root, nodeFileOps, describeOwner);
+}
+
+/** The same with other file operations, or in another process's name: for tests. */
+export class FsSink implements Sink {
+  readonly name = "fs";
+  readonly protocol = 1;
+  readonly capabilities = {
+    read: true,
+    list: true,
+    delete: true,
+    ranks: false,
+    sharedMemory: false,
+    digests: [],
+  } as const;
+  readonly #root: Root;
+  readonly #attempts = new Map<string, FsAttempt>();
+  readonly #committed = new Set<string>();
+  #lock: RootLock | undefined;
+  /** Whoever takes the lock or gives it back waits for those before. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    root: string,
+    ops: FileOps,
+    private readonly describe: () => Promise<Owner>,
+  ) {
+    if (root === "") throw new HoldfastError("INVALID_ARGUMENT", "fsSink needs the path of a directory");
+    this.#root = new Root(resolve(root), ops);
+  }
+
+  async begin(attempt: Attempt, rank: number, options?: BeginOptions): Promise<AttemptWriter> {
+    options?.signal?.throwIfAborted();
+    if (rank !== 0 || attempt.worldSize !== 1) {
+      throw new HoldfastError("UNSUPPORTED", "fsSink keeps checkpoints of one rank so far");
+    }
+    const name = attemptName(attempt);
+    if (!isSafeName(attempt.runId) || !parseId(formatId({ step: attempt.step, revision: 1 }))) {
+      throw new HoldfastError("INVALID_ARGUMENT", `${JSON.stringify(name)} cannot be a directory's name`);
+    }
+    return this.#root.guard(`begin ${name}`, "write", async () => {
+      await this.#takeLock({ createRoot: true });
+      await this.#refuseWhatCannotFit(attempt.step, options?.byteLength ?? 0);
+      options?.signal?.throwIfAborted();
+      return this.#start(name);
+    });
+  }
+
+  async status(attempt: Attempt): Promise<AttemptStatus> {
+    const name = attemptName(attempt);
+    if (this.#committed.has(name)) return { finished: [], failed: [], committed: true };
+    const status = this.#attempts.get(name)?.status();
+    return status ?? { finished: [], failed: [], committed: false };
+  }
+
+  commit(attempt: Attempt, id: string, files: readonly SmallFile[]): Promise<void> {
+    const name = attemptName(attempt);
+    return this.#root.guard(`commit ${id}`, "write", async () => {
+      if (!parseId(id))
+        throw new HoldfastError("INVALID_ARGUMENT", `${JSON.stringify(id)} is no checkpoint's id`);
+      await refuseExisting(this.#root, id);
+      const writer = this.#attempts.get(name);
+      if (!writer)
+        throw new HoldfastError("SINK_FAILED", `${name} cannot become ${id}: it is not under way here`);
+      await writer.commit(id, files, async () => (await this.#lock?.isHeld()) ?? false);
+      this.#attempts.delete(name);
+      this.#committed.add(name);
+    });
+  }
+
+  open(id: string): Promise<CheckpointReader> {
+    return openCheckpoint(this.#root, id);
+  }
+
+  list(options?: { readonly all?: boolean }) {
+    return this.#root.guard("list", "read", () => listCheckpoints(this.#root, options?.all ?? false));
+  }
+
+  delete(id: string): Promise<void> {
+    return this.#root.guard(`delete ${id}`, "write", async () => {
+      await this.#takeLock({ createRoot: false });
+      await deleteCheckpoint(this.#root, id);
+    });
+  }
+
+  sweep(): Promise<readonly string[]> {
+    return this.#root.guard("sweep", "write", async () => {
+      if (!(await this.#takeLock({ createRoot: false }))) return [];
+      return sweepRoot(this.#root, (name) => this.#attempts.get(name)?.live ?? false);
+    });
+  }
+
+  /** Attempts that were not aborted are left to a sweep. */
+  close(): Promise<void> {
+    const closed = this.#turn.then(async () => {
+      const attempts = [...this.#attempts.values()];
+      const lock = this.#lock;
+      this.#attempts.clear();
+      this.#lock = undefined;
+      const done = await Promise.allSettled(attempts.map((attempt) => attempt.abandon()));
+      done.push(...(await Promise.allSettled([lock?.release(), this.#root.release()])));
+      for (const result of done) if (result.status === "rejected") throw result.reason;
+    });
+    this.#turn = closed.catch(() => {}); // whoever called gets the error
+    return this.#root.guard("close", "write", () => closed);
+  }
+
+  /** Makes sure that this sink holds the root and its lock; false if there is no root. */
+  #takeLock({ createRoot }: { createRoot: boolean }): Promise<boolean> {
+    const taken = this.#turn.then(async () => {
+      if (!(await this.#root.hold(createRoot))) return false;
+      if (this.#lock && !(await this.#lock.isHeld())) {
+        const lost = this.#lock;
+        this.#lock = undefined;
+        await lost.release();
+      }
+      this.#lock ??= await RootLock.acquire(this.#root, await this.describe());
+      return true;
+    });
+    this.#turn = taken.catch(() => {}); // whoever called gets the error
+    return taken;
+  }
+
+  async #start(name: string): Promise<AttemptWriter> {
+    for (const [other, { live }] of this.#attempts) if (!live) this.#attempts.delete(other);
+    const begunBefore = (cause?: unknown) =>
+      new HoldfastError("INVALID_ARGUMENT", `${name} was begun before: a run counts its attempts`, { cause });
+    if (this.#attempts.has(name)) throw begunBefore();
+    const writer = new FsAttempt(this.#root, name);
+    this.#attempts.set(name, writer); // before it exists, so that no sweep takes it
+    try {
+      await this.#root.ops.mkdir(this.#root.at(name));
+    } catch (error) {
+      this.#attempts.delete(name);
+      throw errnoOf(error) === "EEXIST" ? begunBefore(error) : error;
+    }
+    return writer;
+  }
+
+  async #refuseWhatCannotFit(step: number, needed: number): Promise<void> {
+    const free = await this.#root.ops.freeBytes(this.#root.path);
+    if (free === undefined || needed <= free) return;
+    throw new HoldfastError(
+      "STORAGE_FULL",
+      `step ${step} needs ${needed} bytes, and ${this.#root.path} has ${free} free. Free space, or keep fewer checkpoints.`,
+    );
+  }
+}

@@ -35,8 +35,11 @@ async function open(): Promise<NodeGpu> {
   if (hasSwiftShader) await offerSwiftShader();
   Object.assign(globalThis, globals);
   const gpu = create([]);
-  if (!("navigator" in globalThis))
-    Object.defineProperty(globalThis, "navigator", { value: {}, configurable: true, writable: true });
+  if (!("navigator" in globalThis)) {
+    // As Node has it since version 21; libraries for browsers look at `userAgent`.
+    const value = { userAgent: `Node.js/${process.versions.node.split(".")[0]}` };
+    Object.defineProperty(globalThis, "navigator", { value, configurable: true, writable: true });
+  }
   Object.defineProperty(globalThis.navigator, "gpu", { value: gpu, configurable: true, writable: true });
   const { info } = await requestAdapter(gpu);
   return { gpu, adapterName: info.description || info.device, software: info.isFallbackAdapter };

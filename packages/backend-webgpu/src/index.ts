@@ -1,0 +1,2 @@
+export { webgpuBackend } from "./backend";
+export type { WebGpuTensor } from "./tensor";

@@ -6,6 +6,7 @@ import type { Backend } from "./backend";
 import { HoldfastError } from "./errors";
 import { tensorKey } from "./manifest";
 import { isSafeName } from "./paths";
+import { isTensorName } from "./safetensors/names";
 import { byteLength, type TensorSpec } from "./tensor";
 
 /** Checks a state's type leaf by leaf: a leaf that is no `T` becomes `never`, where the compiler points at it. */
@@ -57,7 +58,7 @@ export function flatten(state: object, backends: readonly Backend[]): FlatState 
       if (!backend) return false;
       const key = tensorKey(group, name);
       if (leaves.has(key)) throw invalid(where, `has the name ${name}, as another tensor of the group has`);
-      if (!isStorable(name)) throw invalid(where, "has a name that safetensors cannot hold");
+      if (!isTensorName(name)) throw invalid(where, "has a name that safetensors cannot hold");
       const identity = backend.identify ? backend.identify(value) : value;
       const tiedTo = first.get(identity);
       if (tiedTo === undefined) first.set(identity, key);
@@ -143,11 +144,6 @@ function checkGroups(groups: readonly string[]): void {
     if (seen.has(group.toLowerCase())) throw invalid(group, "differs from another group only in case");
     seen.add(group.toLowerCase());
   }
-}
-
-/** What safetensors can hold as a name: Unicode without lone surrogates, and not its own metadata key. */
-function isStorable(name: string): boolean {
-  return name !== "__metadata__" && !/\p{Surrogate}/u.test(name);
 }
 
 function kindOf(value: unknown): string {

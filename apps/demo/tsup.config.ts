@@ -1,7 +1,7 @@
 import { defineConfig } from "tsup";
 
 export default defineConfig({
-  entry: { demo: "src/demo.ts", train: "src/train.ts" },
+  entry: { demo: "src/demo.ts", train: "src/train.ts", worker: "src/worker.ts" },
   format: "esm",
   target: "node20",
 });

@@ -9,7 +9,7 @@ import {
   type TensorSpec,
 } from "@holdfast/core";
 import { openDevice } from "@holdfast/webgpu-node";
-import { onTestFinished } from "vitest";
+import { expect, onTestFinished } from "vitest";
 import type { WebGpuTensor } from "./tensor";
 import { COPY_DST, COPY_SRC, MAP_READ, MODE_READ } from "./usage";
 
@@ -46,7 +46,9 @@ export class TestBudget implements Budget {
 
 /** Bytes that differ from place to place, and from seed to seed. */
 export function pattern(length: number, seed: number): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from({ length }, (_, i) => (i * 31 + (i >> 8) * 7 + seed * 101 + 13) & 0xff);
+  const bytes = new Uint8Array(length);
+  for (let i = 0; i < length; i++) bytes[i] = i * 31 + (i >> 8) * 7 + seed * 101 + 13;
+  return bytes;
 }
 
 /** A tensor in a buffer of its own, `offset` bytes into it. */
@@ -90,8 +92,22 @@ export async function readAll(snapshot: Snapshot, signal?: AbortSignal): Promise
   return into;
 }
 
-export function joined(contents: ReadonlyMap<string, Uint8Array>): Uint8Array {
-  return Uint8Array.from([...contents.values()].flatMap((bytes) => [...bytes]));
+export function concat(parts: Iterable<Uint8Array>): Uint8Array {
+  const all = [...parts];
+  const bytes = new Uint8Array(all.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  let position = 0;
+  for (const part of all) {
+    bytes.set(part, position);
+    position += part.byteLength;
+  }
+  return bytes;
+}
+
+/** Fails at the first byte that differs. (`toEqual` is too slow for megabytes.) */
+export function expectBytes(actual: Uint8Array, expected: Uint8Array): void {
+  expect(actual.byteLength).toBe(expected.byteLength);
+  const at = expected.findIndex((byte, i) => byte !== actual[i]);
+  if (at >= 0) throw new Error(`byte ${at} is ${actual[at]} and should be ${expected[at]}`);
 }
 
 /** The first `size` bytes of a buffer, by WebGPU alone. */

@@ -19,6 +19,15 @@ export function sameBytes(actual: Uint8Array, expected: Uint8Array, rule: string
   check(at < 0, rule, `byte ${at} is ${actual[at]}, where ${expected[at]} belongs`);
 }
 
+/** Waits for what the contract says resolves. */
+export async function resolves<T>(outcome: Promise<T>, rule: string): Promise<T> {
+  try {
+    return await outcome;
+  } catch (cause) {
+    throw new Error(`broken rule: ${rule} (it rejected: ${messageOf(cause)})`, { cause });
+  }
+}
+
 /** Waits for a rejection by a HoldfastError, of one of `codes` where there are any. */
 export async function refuses(
   outcome: Promise<unknown>,

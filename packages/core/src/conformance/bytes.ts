@@ -17,7 +17,9 @@ export function random(seed: number): Random {
 /** Bytes of every value. */
 export function anyBytes(length: number, seed: number): Uint8Array {
   const next = random(seed);
-  return Uint8Array.from({ length }, () => next(256));
+  const bytes = new Uint8Array(length);
+  for (let at = 0; at < length; at++) bytes[at] = next(256);
+  return bytes;
 }
 
 /**
@@ -25,6 +27,5 @@ export function anyBytes(length: number, seed: number): Uint8Array {
  * uploading as numbers might change. None is 0, so that memory that was never written shows.
  */
 export function numberBytes(length: number, seed: number): Uint8Array {
-  const next = random(seed);
-  return Uint8Array.from({ length }, () => 1 + next(63));
+  return anyBytes(length, seed).map((byte) => 1 + (byte % 63));
 }

@@ -26,7 +26,7 @@ export function ending({ test }: BackendCases): void {
       const snapshot = fixture.backend.snapshot(state.tensors, budget());
       const ranges = [...state.contents.keys()].map((name) => whole(name, state.contents));
       const expected = bytesIn(ranges, state.contents);
-      const buffers = Array.from({ length: 16 }, () => new Uint8Array(expected.byteLength));
+      const buffers = Array.from({ length: 8 }, () => new Uint8Array(expected.byteLength));
       const reads = buffers.map((into) => snapshot.read(ranges, into));
       snapshot.close();
       const outcomes = await Promise.allSettled(reads);
@@ -54,7 +54,7 @@ export function ending({ test }: BackendCases): void {
       const snapshot = fixture.backend.snapshot(state.tensors, budget());
       const ranges = [...state.contents.keys()].map((name) => whole(name, state.contents));
       const expected = bytesIn(ranges, state.contents);
-      const buffers = Array.from({ length: 16 }, () => new Uint8Array(expected.byteLength));
+      const buffers = Array.from({ length: 8 }, () => new Uint8Array(expected.byteLength));
       const abort = new AbortController();
       const reads = buffers.map((into) => snapshot.read(ranges, into, abort.signal));
       const other = new Uint8Array(expected.byteLength);

@@ -1,7 +1,7 @@
 /** A state to take snapshots of: its tensors, and what has to be read out of them. */
 import type { Snapshot, TensorRange } from "../../backend";
 import { byteLength, DTYPE_BITS, type DType, type TensorSpec } from "../../tensor";
-import { equal, sameBytes } from "../assert";
+import { equal, resolves, sameBytes } from "../assert";
 import { numberBytes } from "../bytes";
 import { type BackendFixture, dtypesOf } from "./fixture";
 
@@ -130,7 +130,7 @@ export async function assertReads(
 ): Promise<void> {
   const expected = bytesIn(ranges, contents);
   const into = new Uint8Array(expected.byteLength);
-  await snapshot.read(ranges, into);
+  await resolves(snapshot.read(ranges, into), rule);
   sameBytes(into, expected, rule);
 }
 

@@ -4,7 +4,7 @@ import { encodeRecord, RECORD_FILE } from "../../commit-record";
 import { Digester } from "../../digest";
 import { blockEnds, encodeManifest, MANIFEST_FILE } from "../../manifest";
 import type { Attempt, AttemptWriter, FilePlan, Sink, SmallFile } from "../../sink";
-import { check, equal, sameBytes } from "../assert";
+import { check, equal, resolves, sameBytes } from "../assert";
 import { anyBytes } from "../bytes";
 import { CHUNK_BYTES, Lender } from "./lender";
 
@@ -113,7 +113,7 @@ export async function saveCheckpoint(
 /** Checks that the checkpoint holds exactly what was written, where the sink can say. */
 export async function assertHolds(sink: Sink, { id, files }: Expected): Promise<void> {
   if (!sink.capabilities.read) return;
-  const reader = await sink.open(id);
+  const reader = await resolves(sink.open(id), "`open` opens what was committed");
   equal(reader.id, id, "`open` gives a reader of the id that was asked for");
   equal(
     [...reader.files.keys()].sort(),
@@ -124,8 +124,9 @@ export async function assertHolds(sink: Sink, { id, files }: Expected): Promise<
     const said = reader.files.get(path);
     equal(said, { path, byteLength: bytes.byteLength }, "`files` says each file's path and length");
     const read = new Uint8Array(bytes.byteLength);
-    await reader.read(path, 0, read);
-    sameBytes(read, bytes, `${path} reads back as it was written`);
+    const rule = `${path} reads back as it was written`;
+    await resolves(reader.read(path, 0, read), rule);
+    sameBytes(read, bytes, rule);
   }
   await reader.close();
 }

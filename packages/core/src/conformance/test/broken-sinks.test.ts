@@ -1,0 +1,218 @@
+/** The sink suite catches a sink that breaks a rule, and names the rule. */
+import { expect, test } from "vitest";
+import { formatId } from "../../checkpoint-id";
+import { memorySink } from "../../memory-sink";
+import { sinkConformance } from "../index";
+import { casesOf, failuresUntil } from "./run-suite";
+import {
+  type BreakSink,
+  endAtFailure,
+  hideCause,
+  keepLast,
+  mixing,
+  readers,
+  releaseEarly,
+  takeWhatComes,
+  writers,
+  writing,
+} from "./sink-breaks";
+
+const BROKEN: [what: string, rule: RegExp, breaks: BreakSink][] = [
+  [
+    "declares what it was not said to",
+    /`capabilities` are/,
+    (s) => ({ ...s, capabilities: { ...s.capabilities, ranks: true } }),
+  ],
+  [
+    "keeps its last chunk",
+    /when `write` resolves every chunk was released/,
+    writing((write, plan, chunks) => write(plan, keepLast(plan, chunks))),
+  ],
+  [
+    "reads chunks after it released them",
+    /reads back as it was written/,
+    writing((write, plan, chunks) => write(plan, releaseEarly(chunks))),
+  ],
+  ["takes too few bytes for enough", /add up to exactly/, writing(takeWhatComes)],
+  ["takes a source that failed for one that ended", /rejects when its source throws/, writing(endAtFailure)],
+  ["hides why its source failed", /or has it as the cause/, writing(hideCause)],
+  ["goes on after an abort", /asks for no more chunks/, writing(takeWhatComes)],
+  [
+    "shows attempts as committed",
+    /`list` .*committed/,
+    (s) => ({
+      ...s,
+      list: async () => (await s.list({ all: true })).map(({ id }) => ({ id, state: "committed" })),
+    }),
+  ],
+  [
+    "commits at `finish`",
+    /no other|cannot be opened/,
+    (s) =>
+      writers((writer, attempt) => ({
+        ...writer,
+        finish: async (manifest) => {
+          await writer.finish(manifest);
+          await s.commit(attempt, formatId({ step: attempt.step, revision: 1 }), []);
+        },
+      }))(s),
+  ],
+  [
+    "commits over what is there",
+    /never rewritten/,
+    (s) => ({
+      ...s,
+      async commit(attempt, id, files) {
+        await s.delete(id).catch(() => undefined);
+        await s.commit(attempt, id, files);
+      },
+    }),
+  ],
+  [
+    "loses the commit record",
+    /holds the files that were written/,
+    (s) => ({ ...s, commit: (attempt, id, files) => s.commit(attempt, id, files.slice(0, -1)) }),
+  ],
+  [
+    "leaves aborted attempts behind",
+    /nothing is left of the attempt/,
+    writers((writer) => ({ ...writer, abort: async () => {} })),
+  ],
+  [
+    "aborts what was committed",
+    /opens what was committed/,
+    (s) =>
+      writers((writer, { step }) => ({
+        ...writer,
+        abort: async () => {
+          await writer.abort();
+          await s.delete(formatId({ step, revision: 1 })).catch(() => undefined);
+        },
+      }))(s),
+  ],
+  [
+    "mixes ordinals",
+    /not another's/,
+    mixing(({ runId, step, worldSize }) => ({ runId, step, worldSize, ordinal: 1 })),
+  ],
+  ["mixes runs", /not another's/, mixing((attempt) => ({ ...attempt, runId: "any" }))],
+  [
+    "never knows of a commit",
+    /knows of the commit/,
+    (s) => ({ ...s, status: async (attempt) => ({ ...(await s.status(attempt)), committed: false }) }),
+  ],
+  [
+    "forgets failures",
+    /leaves a mark/,
+    (s) => ({ ...s, status: async (attempt) => ({ ...(await s.status(attempt)), failed: [] }) }),
+  ],
+  [
+    "forgets manifests",
+    /names each rank/,
+    (s) => ({ ...s, status: async (attempt) => ({ ...(await s.status(attempt)), finished: [] }) }),
+  ],
+  [
+    "stops reading what was deleted",
+    /after a deletion/,
+    readers((reader, s) => ({
+      ...reader,
+      read: async (...all) => {
+        await s.open(reader.id);
+        await reader.read(...all);
+      },
+    })),
+  ],
+  [
+    "gives zeros past the end",
+    /ends too soon/,
+    readers((reader) => ({
+      ...reader,
+      read: async (path, start, into, signal) => {
+        const length = reader.files.get(path)?.byteLength ?? 0;
+        await reader.read(
+          path,
+          Math.min(start, length),
+          into.subarray(0, Math.max(0, length - start)),
+          signal,
+        );
+      },
+    })),
+  ],
+  [
+    "reads from the start, always",
+    /bytes \d+ to \d+ are read/,
+    readers((reader) => ({ ...reader, read: (path, _, into, signal) => reader.read(path, 0, into, signal) })),
+  ],
+  [
+    "reads when it was told not to",
+    /`read` with an aborted signal/,
+    readers((reader) => ({ ...reader, read: (path, start, into) => reader.read(path, start, into) })),
+  ],
+  [
+    "lies about lengths",
+    /path and length/,
+    readers((reader) => ({
+      ...reader,
+      files: new Map([...reader.files].map(([path, file]) => [path, { ...file, byteLength: 1 }])),
+    })),
+  ],
+  [
+    "sweeps attempts that go on",
+    /owner lives/,
+    (s) => ({
+      ...s,
+      async sweep() {
+        await s.close();
+        return s.sweep();
+      },
+    }),
+  ],
+  ["sweeps nothing", /`sweep` returns the names/, (s) => ({ ...s, sweep: async () => [] })],
+  [
+    "deletes what is not there",
+    /an unknown id is not found/,
+    (s) => ({ ...s, delete: (id) => s.delete(id).catch(() => undefined) }),
+  ],
+  [
+    "throws errors of its own kind",
+    /by a HoldfastError/,
+    (s) => ({
+      ...s,
+      open: (id) =>
+        s.open(id).catch(() => {
+          throw new Error("ENOENT");
+        }),
+    }),
+  ],
+  [
+    "follows ids out of its root",
+    /nothing outside the root/,
+    (s) => ({ ...s, open: (id) => s.open(id.split("/").at(-1) ?? id) }),
+  ],
+  [
+    "begins when it was told not to",
+    /`begin` with an aborted signal/,
+    (s) => ({ ...s, begin: (attempt, rank) => s.begin(attempt, rank) }),
+  ],
+  [
+    "loses everything at `close`",
+    /every committed checkpoint/,
+    (s) => ({
+      ...s,
+      async close() {
+        for (const { id } of await s.list()) await s.delete(id);
+        await s.close();
+      },
+    }),
+  ],
+];
+
+test.each(BROKEN)("a sink that %s", async (_, rule, breaks) => {
+  const capabilities = memorySink().capabilities;
+  const create = async () => {
+    const sink = breaks(memorySink());
+    return { sink, reopen: async () => sink };
+  };
+  const cases = casesOf((runner) => sinkConformance(runner, { name: "broken", capabilities, create }));
+  expect((await failuresUntil(rule, cases)).at(-1)).toMatch(rule);
+});

@@ -3,7 +3,9 @@
  * passed over and remembered; one that vanishes under the reader makes us look again.
  */
 import { formatId, newestFirst, parseId } from "./checkpoint-id";
-import { HoldfastError, isHoldfastError } from "./errors";
+import { RECORD_FILE } from "./commit-record";
+import { HoldfastError, isHoldfastError, messageOf } from "./errors";
+import { corrupt } from "./fields";
 import type { CheckpointReader, Sink } from "./sink";
 import { readStored, type Stored } from "./stored";
 
@@ -37,22 +39,29 @@ export async function choose<R>(
   use: (stored: Stored, reader: CheckpointReader) => Promise<R>,
 ): Promise<Chosen<R> | undefined> {
   if (!sink.capabilities.read) throw new HoldfastError("UNSUPPORTED", `${sink.name} cannot read`);
-  if (id !== undefined) return { result: await withStored(sink, id, signal, use), passedOver: [] };
-  if (step !== undefined)
-    return { result: await withStored(sink, await idOfStep(sink, step), signal, use), passedOver: [] };
-
+  const named = id ?? (step === undefined ? undefined : await idOfStep(sink, step));
+  if (named !== undefined) {
+    const result = await withStored({ sink, id: named, foreign: id !== undefined, signal }, use);
+    return { result, passedOver: [] };
+  }
   const passedOver: PassedOver[] = [];
+  const vanished: PassedOver[] = [];
   const tried = new Set<string>();
   for (;;) {
     // Listed anew each time: what retention deleted meanwhile is gone, and what was committed is there.
-    const next = (await idsNewestFirst(sink)).find((candidate) => !tried.has(candidate));
-    if (next === undefined) break;
+    const listed = await idsNewestFirst(sink);
+    const next = listed.find((candidate) => !tried.has(candidate));
+    if (next === undefined) {
+      // Those that are listed still did not vanish: they cannot be opened.
+      passedOver.push(...vanished.filter((passed) => listed.includes(passed.id)));
+      break;
+    }
     tried.add(next);
     try {
-      return { result: await withStored(sink, next, signal, use), passedOver };
+      return { result: await withStored({ sink, id: next, foreign: false, signal }, use), passedOver };
     } catch (error) {
       if (!isBroken(error)) throw error;
-      if (error.code !== "CHECKPOINT_NOT_FOUND") passedOver.push({ id: next, reason: error });
+      (error.code === "CHECKPOINT_NOT_FOUND" ? vanished : passedOver).push({ id: next, reason: error });
     }
   }
   if (passedOver.length === 0) return undefined;
@@ -62,18 +71,47 @@ export async function choose<R>(
   });
 }
 
+interface Candidate {
+  readonly sink: Sink;
+  readonly id: string;
+  /** Whether it may be without a commit record: only what the caller named. */
+  readonly foreign: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
 async function withStored<R>(
-  sink: Sink,
-  id: string,
-  signal: AbortSignal | undefined,
+  { sink, id, foreign, signal }: Candidate,
   use: (stored: Stored, reader: CheckpointReader) => Promise<R>,
 ): Promise<R> {
   signal?.throwIfAborted();
-  const reader = await sink.open(id);
+  const opened = await asSinkFailure(sink, id, sink.open(id));
+  const reader: CheckpointReader = {
+    id,
+    files: opened.files,
+    read: (path, start, into, signal) =>
+      asSinkFailure(sink, `${id}/${path}`, opened.read(path, start, into, signal), signal),
+    close: () => opened.close(),
+  };
   try {
+    if (!foreign && !reader.files.has(RECORD_FILE)) throw corrupt(`${id}/${RECORD_FILE}`, "is missing");
     return await use(await readStored(reader, signal), reader);
   } finally {
     await reader.close();
+  }
+}
+
+/** Whatever a sink throws becomes a HoldfastError, so that a checkpoint that cannot be read is passed over. */
+async function asSinkFailure<R>(
+  sink: Sink,
+  what: string,
+  work: Promise<R>,
+  signal?: AbortSignal,
+): Promise<R> {
+  try {
+    return await work;
+  } catch (error) {
+    if (signal?.aborted || isHoldfastError(error)) throw error;
+    throw new HoldfastError("SINK_FAILED", `${sink.name}: ${what}: ${messageOf(error)}`, { cause: error });
   }
 }
 

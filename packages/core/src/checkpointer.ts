@@ -186,7 +186,7 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
     await this.#line.idle();
     for (const backend of this.#resumable.backends) backend.close?.();
     await this.#resumable.sink.close();
-    const failure = this.#line.takeUnwatchedFailure();
+    const failure = this.#line.unseenFailure;
     if (failure) throw failure;
   }
 

@@ -81,7 +81,12 @@ export class SaveHandle implements Save {
 
   /** Whether the caller has asked for what would tell that this save failed. */
   get watched(): boolean {
-    return this.#committedSeen !== undefined || (this.#stagingFailed && this.#stagedSeen !== undefined);
+    return this.#committedSeen !== undefined || (this.#stagingFailed && this.stagedTaken);
+  }
+
+  /** Whether the caller has asked for what tells of an earlier failure. */
+  get stagedTaken(): boolean {
+    return this.#stagedSeen !== undefined;
   }
 
   /** Resolves when the save is over, however it went. */

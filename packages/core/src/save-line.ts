@@ -26,6 +26,13 @@ export interface LineRequest {
   readonly startedAt: number;
 }
 
+/** A failure, and the save whose `staged` tells of it if somebody takes that. */
+interface Failure {
+  readonly handle: SaveHandle;
+  readonly error: HoldfastError;
+  teller: SaveHandle | undefined;
+}
+
 /** The one being written, and one behind it. */
 const SNAPSHOTS = 2;
 
@@ -40,7 +47,7 @@ export class SaveLine {
   readonly #line: Entry[] = [];
   #writing: Entry | undefined;
   #idle: Deferred<void> | undefined;
-  #failed: { readonly handle: SaveHandle; readonly error: HoldfastError } | undefined;
+  #failures: Failure[] = [];
 
   constructor(private readonly options: SaveLineOptions) {}
 
@@ -69,11 +76,9 @@ export class SaveLine {
     await this.#idle.promise;
   }
 
-  /** The failure of the last save that nobody looked at, told once. */
-  takeUnwatchedFailure(): HoldfastError | undefined {
-    const failed = this.#failed;
-    this.#failed = undefined;
-    return failed && !failed.handle.watched ? failed.error : undefined;
+  /** The oldest failure that nobody has looked at so far. */
+  get unseenFailure(): HoldfastError | undefined {
+    return this.#oldestUnseen()?.error;
   }
 
   #advance(): void {
@@ -115,9 +120,10 @@ export class SaveLine {
   /** The tensors may change now. That is the moment to tell of an earlier failure that nobody looked at. */
   #staged(entry: Entry): void {
     if (entry.snapshot?.mode !== "retained") entry.stallMs = performance.now() - entry.request.startedAt;
-    const failure = this.takeUnwatchedFailure();
-    if (failure) entry.handle.stagedGate.reject(failure);
-    else entry.handle.stagedGate.resolve();
+    const failure = this.#oldestUnseen();
+    if (!failure || failure.handle === entry.handle) return entry.handle.stagedGate.resolve();
+    failure.teller = entry.handle;
+    entry.handle.stagedGate.reject(failure.error);
   }
 
   async #write(entry: Entry): Promise<void> {
@@ -151,7 +157,12 @@ export class SaveLine {
     handle.fail(error);
     // Thrown errors of the caller's are the caller's: they may not stop the line.
     if (onFailure) queueMicrotask(() => onFailure(error, handle));
-    else if (!handle.watched) this.#failed = { handle, error };
+    else this.#failures.push({ handle, error, teller: undefined });
+  }
+
+  #oldestUnseen(): Failure | undefined {
+    this.#failures = this.#failures.filter(({ handle, teller }) => !handle.watched && !teller?.stagedTaken);
+    return this.#failures[0];
   }
 
   #dropIfWaiting(entry: Entry): void {

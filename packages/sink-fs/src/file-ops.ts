@@ -1,10 +1,11 @@
+/** What the sink asks of a file system, and small helpers on top of it. */
+import { HoldfastError } from "@holdfast/core";
+import { errnoOf } from "./errors";
+
 /**
  * The file operations that this sink is made of. Every byte and every name goes through here, so that a
  * test can fail any of them; the real ones are in `node-file-ops.ts`. Failures are Node's system errors.
  */
-import { HoldfastError } from "@holdfast/core";
-import { errnoOf } from "./errors";
-
 export interface FileOps {
   open(path: string, mode: OpenMode): Promise<OpenFile>;
   mkdir(path: string): Promise<void>;

@@ -18,12 +18,15 @@ import {
 const state = exampleState();
 const full = new HoldfastError("STORAGE_FULL", "the disk is full");
 
-async function open(
-  options: { device?: number; onFailure?: (error: HoldfastError, save: Save) => void } = {},
-) {
-  const { device = MiB, ...rest } = options;
+interface Options {
+  readonly host?: number;
+  readonly device?: number;
+  readonly onFailure?: (error: HoldfastError, save: Save) => void;
+}
+
+async function open({ host = MiB, device = MiB, ...rest }: Options = {}) {
   const [sink, backend] = [new TestSink(), new TestBackend()];
-  const checkpointer = await AsyncCheckpointer.open({ backend, sink, memory: { device }, ...rest });
+  const checkpointer = await AsyncCheckpointer.open({ backend, sink, memory: { host, device }, ...rest });
   /** Saves a step while the sink fails, without a look at how it went. */
   const failUnseen = async (step: number, error = full) => {
     sink.hooks.write = failing(error);

@@ -121,9 +121,10 @@ export class SaveLine {
   #staged(entry: Entry): void {
     if (entry.snapshot?.mode !== "retained") entry.stallMs = performance.now() - entry.request.startedAt;
     const failure = this.#oldestUnseen();
-    if (!failure || failure.handle === entry.handle) return entry.handle.stagedGate.resolve();
-    failure.teller = entry.handle;
-    entry.handle.stagedGate.reject(failure.error);
+    if (failure && failure.handle !== entry.handle) {
+      failure.teller = entry.handle;
+      entry.handle.stagedGate.reject(failure.error);
+    } else entry.handle.stagedGate.resolve();
   }
 
   async #write(entry: Entry): Promise<void> {

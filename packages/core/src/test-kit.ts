@@ -66,7 +66,7 @@ export class TestSink implements Sink {
   readonly protocol = 1;
   readonly inner = memorySink();
   readonly capabilities: SinkCapabilities;
-  readonly hooks: Partial<Record<SinkOperation, Hook>> = {};
+  readonly hooks: Partial<Record<SinkOperation, Hook | undefined>> = {};
   /** The operations asked for, in order: `begin`, `write model.safetensors` … */
   readonly calls: string[] = [];
   readonly plans: FilePlan[] = [];

@@ -53,10 +53,11 @@ export async function decodeRecord(
 ): Promise<CommitRecord> {
   const file = `${id}/${RECORD_FILE}`;
   const fields = Fields.parse(bytes, file);
-  checkSchema(fields, FORMAT, file);
   const digest = fields.get("digest");
+  // The seal is the same in every schema, and comes first: a damaged record may look like a newer one's.
+  if (isDigestAlgorithm(digest)) checkSeal(bytes, file, await digesterOf(digest));
+  checkSchema(fields, FORMAT, file);
   if (!isDigestAlgorithm(digest)) throw fields.fail("digest", "is no algorithm known here");
-  checkSeal(bytes, file, await digesterOf(digest));
   const record: CommitRecord = {
     step: fields.count("step"),
     revision: fields.count("revision"),
@@ -64,7 +65,7 @@ export async function decodeRecord(
     worldSize: fields.count("worldSize"),
     createdAt: fields.string("createdAt"),
     byteLength: fields.count("byteLength"),
-    groups: fields.list("groups").map(String),
+    groups: fields.strings("groups"),
     metrics: decodeMetrics(fields.object("metrics")),
     digest,
     manifests: fields.objects("manifests").map((entry) => decodeRef(entry, digest)),

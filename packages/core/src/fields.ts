@@ -63,6 +63,12 @@ export class Fields {
     return value;
   }
 
+  strings(key: string): readonly string[] {
+    const list = this.list(key);
+    if (!list.every((item) => typeof item === "string")) throw this.fail(key, "is not a list of strings");
+    return list;
+  }
+
   objects(key: string): readonly Fields[] {
     return this.list(key).map((item, i) => Fields.of(item, `${this.path}: ${key}[${i}]`));
   }

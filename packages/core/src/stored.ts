@@ -72,7 +72,13 @@ export async function readStored(reader: CheckpointReader, signal?: AbortSignal)
   if (digester.digest(bytes) !== ref.digest)
     throw corrupt(file, "does not have the digest that the commit record names");
   const manifest = decodeManifest(bytes, file);
-  if (manifest.runId !== record.runId || manifest.step !== record.step || manifest.digest !== record.digest) {
+  if (
+    manifest.runId !== record.runId ||
+    manifest.step !== record.step ||
+    manifest.digest !== record.digest ||
+    manifest.rank !== ref.rank ||
+    manifest.worldSize !== record.worldSize
+  ) {
     throw corrupt(file, "belongs to another checkpoint than the commit record");
   }
   checkFiles(manifest, reader);

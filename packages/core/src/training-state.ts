@@ -61,14 +61,14 @@ export function encodeTraining({ step, training = {}, metrics = {}, extra }: Tra
   return encodeUtf8(`{\n${fields.join(",\n")}\n}\n`);
 }
 
-/** @throws HoldfastError `CHECKPOINT_CORRUPT` */
+/** @throws HoldfastError `CHECKPOINT_CORRUPT`, `SCHEMA_TOO_NEW` */
 export function decodeTraining(bytes: Uint8Array, file: string): Training {
   const fields = Fields.parse(bytes, file);
-  const version = fields.get("version") ?? 1;
-  if (typeof version !== "number" || version > VERSION) {
+  const version = fields.get("version") === undefined ? 1 : fields.count("version");
+  if (version > VERSION) {
     throw new HoldfastError(
       "SCHEMA_TOO_NEW",
-      `${file} has version ${String(version)}; this reads up to ${VERSION}`,
+      `${file} has version ${version}; this one reads up to ${VERSION}: update @holdfast/core`,
     );
   }
   const learningRate = fields.get("learning_rate") ?? 0;

@@ -85,7 +85,8 @@ export class StoredSource implements TensorSource {
   }
 }
 
-function checkedBlockBytes({ blockBytes, id }: Stored, { chunkBytes }: ChunkPool): number {
+/** How many bytes are checked at once. @throws HoldfastError `BUDGET_TOO_SMALL` if a chunk cannot hold them */
+export function checkedBlockBytes({ blockBytes, id }: Stored, { chunkBytes }: ChunkPool): number {
   if (blockBytes === undefined || blockBytes <= chunkBytes) return blockBytes ?? chunkBytes;
   throw new HoldfastError(
     "BUDGET_TOO_SMALL",

@@ -6,7 +6,7 @@ import { corrupt } from "./fields";
 import { readHeaderOf } from "./foreign";
 import type { CheckpointReader, Sink } from "./sink";
 import type { Stored, StoredTensor } from "./stored";
-import { StoredSource } from "./stored-source";
+import { checkedBlockBytes, StoredSource } from "./stored-source";
 import { sameSpec } from "./tensor";
 
 export interface VerifyEnvironment {
@@ -16,7 +16,10 @@ export interface VerifyEnvironment {
 
 /** @throws HoldfastError for the first thing that is wrong */
 export async function verifyCheckpoint({ sink, pool }: VerifyEnvironment, id: string): Promise<void> {
-  await choose(sink, { id }, (stored, reader) => verifyStored(stored, reader, pool));
+  await choose(sink, { id }, async (stored, reader) => {
+    if (!stored.verified) throw corrupt(id, "has no commit record");
+    await verifyStored(stored, reader, pool);
+  });
 }
 
 /** The newest checkpoint that `verifyCheckpoint` would pass. */
@@ -36,6 +39,7 @@ async function verifyStored(
   pool: ChunkPool,
   signal?: AbortSignal,
 ): Promise<void> {
+  checkedBlockBytes(stored, pool);
   await verifyHeads(stored, reader, pool, signal);
   const tensors = new Set(stored.tensors.values());
   await verifyHeaders(stored.id, tensors, reader, signal);

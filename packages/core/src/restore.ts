@@ -54,20 +54,18 @@ export async function restore<S extends object>(
   options: RestoreOptions,
 ): Promise<Resumed<S> | undefined> {
   const flat = flatten(state, backends);
-  let touched = false;
+  const touched = new Set<string>();
   try {
     const chosen = await choose(sink, options, async (stored, reader) => {
-      const filling = new Filling(stored, reader, pool, options);
-      try {
-        return { stored, state: rebuild(state, await filling.fill(flat)) };
-      } finally {
-        touched ||= filling.touched;
-      }
+      const restored = await new Filling(stored, reader, pool, options, touched).fill(flat);
+      return { stored, state: rebuild(state, flat, restored) };
     });
+    if (!chosen && touched.size > 0)
+      throw new HoldfastError("CHECKPOINT_NOT_FOUND", "the last checkpoint vanished while it was read");
     return chosen && { ...found(chosen.result.stored, chosen), state: chosen.result.state };
   } catch (error) {
     const deviceFailed = isHoldfastError(error, "DEVICE_LOST") || isHoldfastError(error, "DEVICE_ERROR");
-    if (!touched || deviceFailed || options.signal?.aborted) throw error;
+    if (touched.size === 0 || deviceFailed || options.signal?.aborted) throw error;
     throw new HoldfastError(
       "RESTORE_INCOMPLETE",
       `restoring failed midway; the tensors are undefined: ${messageOf(error)}`,
@@ -104,18 +102,19 @@ export function found(stored: Stored, { passedOver }: Pick<Chosen<unknown>, "pas
 
 /** Fills the tensors of a state from one checkpoint. */
 class Filling {
-  touched = false;
-
   constructor(
     private readonly stored: Stored,
     private readonly reader: CheckpointReader,
     private readonly pool: ChunkPool,
     private readonly options: MatchOptions & { readonly signal?: AbortSignal | undefined },
+    /** The keys of tensors that bytes were delivered for, this time and before. */
+    private readonly touched = new Set<string>(),
   ) {}
 
   /** The restored tensor of every name. */
   async fill(state: FlatState): Promise<ReadonlyMap<string, unknown>> {
     const matched = matchState(state, this.stored, this.options);
+    this.#assertUntouched(matched);
     const restored = new Map<string, unknown>();
     for (const [backend, leaves] of leavesByBackend(state)) {
       const wanted = leaves.filter(({ key }) => matched.has(key));
@@ -136,6 +135,16 @@ class Filling {
     return restored;
   }
 
+  /** What the checkpoint lacks stays as it is, which it cannot if a newer one was read into it and failed. */
+  #assertUntouched(matched: ReadonlyMap<string, StoredTensor>): void {
+    const lacking = [...this.touched].find((key) => !matched.has(key));
+    if (lacking === undefined) return;
+    throw new HoldfastError(
+      "STATE_MISMATCH",
+      `${this.stored.id} lacks ${lacking}, which a newer, broken checkpoint had been read into`,
+    );
+  }
+
   async #restore(
     backend: Backend,
     tensors: ReadonlyMap<string, unknown>,
@@ -150,7 +159,7 @@ class Filling {
       if (isHoldfastError(reason) || this.options.signal?.aborted) throw reason;
       throw new HoldfastError("DEVICE_ERROR", `${backend.name}: ${messageOf(reason)}`, { cause: reason });
     } finally {
-      this.touched ||= stored.touched;
+      if (stored.touched) for (const key of stored.tensors.keys()) this.touched.add(key);
     }
   }
 }

@@ -77,11 +77,19 @@ export function flatten(state: object, backends: readonly Backend[]): FlatState 
   return { groups, leaves };
 }
 
-/** The state again, with `tensors` in the place of its leaves, by key. */
-export function rebuild<S extends object>(state: S, tensors: ReadonlyMap<string, unknown>): S {
+/** The state that was made `flat`, with `tensors` in the place of its leaves, by key. */
+export function rebuild<S extends object>(
+  state: S,
+  flat: FlatState,
+  tensors: ReadonlyMap<string, unknown>,
+): S {
+  const replace: Replace = (key, value) => {
+    // A container may have the name of a tensor elsewhere: `{"a.b": {c}, a: {b}}`.
+    return flat.leaves.get(key)?.tensor === value ? { tensor: tensors.get(key) } : undefined;
+  };
   const entries = Object.entries(state).map(([group, tree]) => [
     group,
-    rebuildTree(tree, [], group, tensors),
+    rebuildTree(tree, [], group, replace),
   ]);
   return Object.fromEntries(entries) as S;
 }
@@ -101,15 +109,13 @@ function walk(value: unknown, path: readonly string[], above: Set<unknown>, visi
   above.delete(value);
 }
 
-function rebuildTree(
-  value: unknown,
-  path: readonly string[],
-  group: string,
-  tensors: ReadonlyMap<string, unknown>,
-): unknown {
-  const key = tensorKey(group, path.join("."));
-  if (path.length > 0 && tensors.has(key)) return tensors.get(key);
-  const again = (name: string, child: unknown) => rebuildTree(child, [...path, name], group, tensors);
+/** What stands in the place of a leaf; undefined for a container. */
+type Replace = (key: string, value: unknown) => { readonly tensor: unknown } | undefined;
+
+function rebuildTree(value: unknown, path: readonly string[], group: string, replace: Replace): unknown {
+  const replaced = path.length > 0 ? replace(tensorKey(group, path.join(".")), value) : undefined;
+  if (replaced) return replaced.tensor;
+  const again = (name: string, child: unknown) => rebuildTree(child, [...path, name], group, replace);
   if (Array.isArray(value)) return value.map((child, i) => again(String(i), child));
   if (value instanceof Map)
     return new Map([...value].map(([key, child]) => [key, again(String(key), child)]));

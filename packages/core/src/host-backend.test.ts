@@ -107,6 +107,8 @@ describe("leaves", () => {
     ]) {
       expect(identity(other)).not.toBe(identity(data));
     }
+    expect(identity(data.subarray(4))).not.toBe(identity(data.subarray(0, 4)));
+    expect(identity(data.subarray(4))).toBe(identity(data.subarray(4)));
   });
 });
 
@@ -180,6 +182,49 @@ describe("memory", () => {
     const into = new Uint8Array(1);
     await snapshot.read([{ name: "w8191", start: 5, end: 6 }], into);
     expect(into).toEqual(Uint8Array.of(7));
+  });
+
+  test("is not copied where the budget has no limit: the host cannot say when it is full", async () => {
+    const device = new ByteBudget(Number.POSITIVE_INFINITY);
+    const backend = hostBackend();
+    const tensors = new Map([["w", new Float32Array(4)]]);
+    await backend.prepare?.(tensors, { device });
+    expect(backend.snapshot(tensors, { device }).mode).toBe("blocking");
+    expect(device.used).toBe(0);
+  });
+
+  test("that was kept for one budget is no other's", () => {
+    const backend = hostBackend();
+    const tensors = new Map([["w", new Float32Array(4)]]);
+    const roomy = new ByteBudget(MiB);
+    const none = new ByteBudget(0);
+    backend.snapshot(tensors, { device: roomy }).close();
+    expect(roomy.used).toBe(16);
+    expect(backend.snapshot(tensors, { device: none }).mode).toBe("blocking");
+    expect(backend.snapshot(tensors, { device: roomy }).mode).toBe("device-copy");
+    expect(roomy.used).toBe(16);
+  });
+
+  test("that was kept for a state of another size gives way", () => {
+    const backend = hostBackend();
+    const device = new ByteBudget(24);
+    const snapshot = (length: number) =>
+      backend.snapshot(new Map([["w", new Uint8Array(length)]]), { device });
+    snapshot(16).close();
+    const other = snapshot(24);
+    expect(other.mode).toBe("device-copy");
+    other.close();
+    expect(device.used).toBe(24);
+  });
+
+  test("in use when the backend is closed is given back with its snapshot, not kept", () => {
+    const backend = hostBackend();
+    const { device } = room();
+    const snapshot = backend.snapshot(new Map([["w", new Uint8Array(16)]]), { device });
+    backend.close?.();
+    expect(device.reserve(MiB)).toBe(false);
+    snapshot.close();
+    expect(device.reserve(MiB)).toBe(true);
   });
 
   test("`restore` fills the very arrays that it was given", async () => {

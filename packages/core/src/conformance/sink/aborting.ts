@@ -15,7 +15,7 @@ import {
 import type { SinkCases } from "./fixture";
 import { CHUNK_BYTES, Lender } from "./lender";
 
-const CHUNKS = 256;
+const CHUNKS = 64;
 
 /** `abort` removes an attempt at any moment. */
 export function aborting({ test, capabilities }: SinkCases): void {
@@ -44,30 +44,39 @@ export function aborting({ test, capabilities }: SinkCases): void {
     await assertNothingBut(sink, [expected.id], "after the commit");
   });
 
-  for (const chunks of [1, 4] as const) {
-    test(`stops a write under way, out of a pool of ${chunks}`, async ({ sink }) => {
-      const earlier = await saveCheckpoint(sink, 1);
-      const writer = await sink.begin(attemptAt(2), 0);
-      await writeFiles(sink, writer, exampleFiles(2));
-      const bytes = anyBytes(CHUNKS * CHUNK_BYTES, 3);
-      const lender = new Lender(chunks, capabilities.sharedMemory);
-      let lent = 0;
-      let aborted = Promise.resolve();
-      const source = lender.lend(bytes, (index) => {
-        lent = index + 1;
-        if (index === 5) aborted = writer.abort();
+  // Before the first chunk, among others, before the last, and when the source has ended.
+  for (const abortAt of [0, 5, CHUNKS - 1, CHUNKS]) {
+    for (const chunks of [1, 4] as const) {
+      test(`stops a write under way at chunk ${abortAt}, out of a pool of ${chunks}`, async ({ sink }) => {
+        const earlier = await saveCheckpoint(sink, 1);
+        const writer = await sink.begin(attemptAt(2), 0);
+        await writeFiles(sink, writer, exampleFiles(2));
+        const bytes = anyBytes(CHUNKS * CHUNK_BYTES, 3);
+        const lender = new Lender(chunks, capabilities.sharedMemory);
+        let lent = 0;
+        let aborted = Promise.resolve();
+        const before = (index: number) => {
+          lent = index;
+          if (index === abortAt) aborted = writer.abort();
+        };
+        async function* source() {
+          yield* lender.lend(bytes, before);
+          before(CHUNKS);
+        }
+        const write = writer.write(planOf("late.safetensors", bytes), source());
+        await rejection(write, "`write` rejects after an abort");
+        lender.assertAllReleased("when an aborted `write` rejects");
+        check(
+          lent <= abortAt + chunks + 1,
+          "an aborted `write` soon asks for no more chunks",
+          `it took ${lent}`,
+        );
+        await aborted;
+        await rejection(writer.finish(manifestOf(attemptAt(2))), "an aborted attempt cannot be finished");
+        await assertNothingBut(sink, [earlier.id], "after `abort`");
+        await assertHolds(sink, earlier);
       });
-      await rejection(
-        writer.write(planOf("late.safetensors", bytes), source),
-        "`write` rejects after an abort",
-      );
-      lender.assertAllReleased("when an aborted `write` rejects");
-      check(lent < CHUNKS, "an aborted `write` asks for no more chunks");
-      await aborted;
-      await rejection(writer.finish(manifestOf(attemptAt(2))), "an aborted attempt cannot be finished");
-      await assertNothingBut(sink, [earlier.id], "after `abort`");
-      await assertHolds(sink, earlier);
-    });
+    }
   }
 
   test("does not begin when its signal was aborted", async ({ sink }) => {

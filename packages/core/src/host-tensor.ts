@@ -10,7 +10,7 @@ export interface HostTensor {
   readonly shape: readonly number[];
 }
 
-export type TypedArray =
+type TypedArray =
   | Int8Array
   | Int16Array
   | Int32Array

@@ -1,5 +1,3 @@
-import { existsSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ErrorCode, HoldfastError } from "@holdfast/core";
 import { describe, expect, test } from "vitest";
@@ -7,10 +5,7 @@ import { fsSink } from "./index";
 import { describeOwner, type Owner } from "./owner";
 import { FsSink } from "./sink";
 import { type Fault, FaultyFileOps, failFrom, failOnce } from "./testing/faulty-file-ops";
-import { contentOf, idsOf, namesIn, save, savedContent, temporaryDirectory } from "./testing/save";
-
-/** Where a sync costs nothing: what a disk does with it is not what is tested here. */
-const MEMORY = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
+import { contentOf, idsOf, MEMORY, namesIn, save, savedContent, temporaryDirectory } from "./testing/save";
 
 const [FIRST, SECOND, THIRD] = ["step-00000001", "step-00000002", "step-00000003"];
 

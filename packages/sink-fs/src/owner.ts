@@ -71,9 +71,10 @@ async function processOf(pid: number): Promise<{ started: string; ended: boolean
   if (stat === null) return undefined;
   // The second field is the command in parentheses, which may itself hold blanks and parentheses.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const state = fields[0] ?? "";
-  // Killed, but not yet waited for by its parent: such a process does nothing any more.
-  return { started: fields[19] ?? "", ended: state === "Z" || state === "X" };
+  const [state = "", threads = ""] = [fields[0], fields[17]];
+  // Killed, but not yet waited for by its parent: such a process does nothing any more, once its last
+  // thread is gone. Before that, one of them may still be within a system call.
+  return { started: fields[19] ?? "", ended: (state === "Z" || state === "X") && Number(threads) <= 1 };
 }
 
 function answersSignals(pid: number): boolean {

@@ -1,9 +1,13 @@
 /** Whole checkpoints by the sink's own face, as core saves them. */
+import { existsSync } from "node:fs";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Attempt, type Chunk, formatId, type Sink } from "@holdfast/core";
 import { onTestFinished } from "vitest";
+
+/** Where a sync costs nothing, for tests that are not about what a disk does with it. */
+export const MEMORY = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
 
 /** An empty directory that goes when the test is over. */
 export async function temporaryDirectory(parent = tmpdir()): Promise<string> {

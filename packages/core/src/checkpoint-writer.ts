@@ -4,7 +4,7 @@ import { HoldfastError, isHoldfastError, messageOf } from "./errors";
 import { type SaveEnvironment, type SaveJob, type Written, writeCheckpoint } from "./save";
 import type { SaveProgress } from "./save-handle";
 import { rejectOnAbort, Watchdog } from "./signals";
-import { verifyCheckpoint } from "./verify";
+import { type VerifyOptions, verifyCheckpoint } from "./verify";
 
 export type WriteRequest = Omit<SaveJob, "attempt" | "timedOut"> & { readonly step: number };
 
@@ -40,7 +40,12 @@ export class CheckpointWriter {
         { ...request, attempt, timedOut: timedOut.signal, report },
         this.environment,
       );
-      return { ...written, housekeeping: await this.#supersede({ step, revision: written.revision }) };
+      const onProgress = () => watchdog.touch();
+      const housekeeping = await this.#supersede(
+        { step, revision: written.revision },
+        { signal: timedOut.signal, onProgress },
+      );
+      return { ...written, housekeeping };
     } finally {
       request.snapshot.close();
       watchdog.stop();
@@ -65,17 +70,9 @@ export class CheckpointWriter {
    * Deletes the older revisions of a step, after the newer one was read back whole. The checkpoint is
    * committed by now, so that whatever fails here does not fail the save.
    */
-  async #supersede(committed: CheckpointId): Promise<HoldfastError | undefined> {
-    const { sink, pool } = this.environment;
-    const { list, read } = sink.capabilities;
-    if (committed.revision === 1 || !sink.capabilities.delete || !list || !read) return undefined;
+  async #supersede(committed: CheckpointId, options: VerifyOptions): Promise<HoldfastError | undefined> {
     try {
-      await verifyCheckpoint({ sink, pool }, formatId(committed));
-      for (const { id, state } of await sink.list()) {
-        const stored = parseId(id);
-        const older = stored?.step === committed.step && stored.revision < committed.revision;
-        if (older && state === "committed") await sink.delete(id);
-      }
+      await rejectOnAbort(this.#deleteOlder(committed, options), options.signal);
       return undefined;
     } catch (error) {
       if (isHoldfastError(error)) return error;
@@ -84,10 +81,24 @@ export class CheckpointWriter {
       });
     }
   }
+
+  async #deleteOlder(committed: CheckpointId, options: VerifyOptions): Promise<void> {
+    const { sink, pool } = this.environment;
+    const { list, read } = sink.capabilities;
+    if (committed.revision === 1 || !sink.capabilities.delete || !list || !read) return;
+    await verifyCheckpoint({ sink, pool }, formatId(committed), options);
+    for (const { id, state } of await sink.list()) {
+      const stored = parseId(id);
+      const older = stored?.step === committed.step && stored.revision < committed.revision;
+      options.signal.throwIfAborted(); // given up: the next save may be under way
+      if (older && state === "committed") await sink.delete(id);
+      options.onProgress();
+    }
+  }
 }
 
 function timeoutError(step: number, ms: number): HoldfastError {
-  return new HoldfastError("TIMEOUT", `step ${step}: no progress for ${ms} ms; the save was given up`);
+  return new HoldfastError("TIMEOUT", `step ${step}: no progress for ${ms} ms; given up`);
 }
 
 /** 64 random bits in hex. */

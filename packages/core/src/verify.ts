@@ -14,11 +14,21 @@ export interface VerifyEnvironment {
   readonly pool: ChunkPool;
 }
 
+export interface VerifyOptions {
+  readonly signal: AbortSignal;
+  /** Called after each chunk that was read. */
+  readonly onProgress: () => void;
+}
+
 /** @throws HoldfastError for the first thing that is wrong */
-export async function verifyCheckpoint({ sink, pool }: VerifyEnvironment, id: string): Promise<void> {
-  await choose(sink, { id }, async (stored, reader) => {
+export async function verifyCheckpoint(
+  { sink, pool }: VerifyEnvironment,
+  id: string,
+  { signal, onProgress }: VerifyOptions,
+): Promise<void> {
+  await choose(sink, { id, signal }, async (stored, reader) => {
     if (!stored.verified) throw corrupt(id, "has no commit record");
-    await verifyStored(stored, reader, pool);
+    await verifyStored(stored, reader, pool, signal, onProgress);
   });
 }
 
@@ -38,6 +48,7 @@ async function verifyStored(
   reader: CheckpointReader,
   pool: ChunkPool,
   signal?: AbortSignal,
+  onProgress?: () => void,
 ): Promise<void> {
   checkedBlockBytes(stored, pool);
   await verifyHeads(stored, reader, pool, signal);
@@ -49,7 +60,10 @@ async function verifyStored(
     pool,
     signal,
   });
-  for await (const batch of source.batches()) batch.release();
+  for await (const batch of source.batches()) {
+    batch.release();
+    onProgress?.();
+  }
 }
 
 /** The bytes of each file that belong to no tensor. */

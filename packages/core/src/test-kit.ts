@@ -168,18 +168,25 @@ export async function isPending(promise: Promise<unknown>): Promise<boolean> {
 
 /** Some turns of the event loop: for asserting that something does not happen, never for waiting until it does. */
 export async function turns(): Promise<void> {
-  for (let i = 0; i < 5; i++) await new Promise((resolve) => setTimeout(resolve));
+  for (let i = 0; i < 5; i++) await new Promise((resolve) => later(resolve));
 }
 
-/** Every pool that has lent a chunk since. */
-export function watchPools(): ReadonlySet<ChunkPool> {
+/** The real one, whatever clock a test sets up. */
+const later = setTimeout;
+
+/** The bytes that are lent out by the pool that began to lend last, of those that began since this call. */
+export function watchPools(): { readonly lentBytes: number } {
   const pools = new Set<ChunkPool>();
   const { acquire } = ChunkPool.prototype;
   ChunkPool.prototype.acquire = function (signal) {
     pools.add(this);
     return acquire.call(this, signal);
   };
-  return pools;
+  return {
+    get lentBytes() {
+      return [...pools].at(-1)?.lentBytes ?? 0;
+    },
+  };
 }
 
 /** A state of two groups, 60 KiB in all: no tensor ends where a chunk of 4 KiB does, and no byte repeats soon. */

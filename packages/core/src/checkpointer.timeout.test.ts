@@ -1,0 +1,182 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { AsyncCheckpointer } from "./checkpointer";
+import { KiB, MiB } from "./chunk-pool";
+import { TestBackend } from "./test-backends";
+import {
+  contents,
+  exampleState,
+  Gate,
+  hang,
+  isPending,
+  type SinkOperation,
+  TestSink,
+  watchPools,
+} from "./test-kit";
+
+const pools = watchPools();
+const state = exampleState();
+const DEFAULT_TIMEOUT = 300_000;
+
+// Only what measures the time that nothing moves: the rest runs as it does.
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+async function open(options: { timeout?: number; device?: number } = {}) {
+  const { device = MiB, ...rest } = options;
+  const [sink, backend] = [new TestSink(), new TestBackend()];
+  const memory = { host: 16 * KiB, device };
+  return { sink, backend, checkpointer: await AsyncCheckpointer.open({ backend, sink, memory, ...rest }) };
+}
+
+describe("storage that hangs", () => {
+  test.each<SinkOperation>(["sweep", "begin", "write", "finish", "list"])(
+    "in %s: the save is given up, everything is given back, and the next one works",
+    async (operation) => {
+      const { sink, backend, checkpointer } = await open();
+      const gate = new Gate();
+      sink.hooks[operation] = gate.before;
+      const save = checkpointer.save({ step: 7, state });
+      await gate.reached;
+      await vi.advanceTimersByTimeAsync(DEFAULT_TIMEOUT - 1);
+      expect(await isPending(save.committed)).toBe(true);
+      const rejected = expect(save.committed).rejects.toMatchObject({
+        code: "TIMEOUT",
+        message: "step 7: no progress for 300000 ms; given up",
+      });
+      await vi.advanceTimersByTimeAsync(1);
+      await rejected;
+      expect([backend.open, pools.lentBytes]).toEqual([0, 0]);
+      sink.hooks[operation] = undefined;
+      expect((await checkpointer.save({ step: 8, state }).committed).id).toBe("step-00000008");
+      gate.open(); // it wakes up when nobody waits for it any more
+      await vi.waitFor(async () => expect(await contents(sink.inner)).toEqual(["step-00000008 committed"]));
+    },
+  );
+
+  test("in commit: nobody knows how it went, and nothing is taken from under it", async () => {
+    const { sink, checkpointer } = await open();
+    const gate = new Gate();
+    sink.hooks.commit = gate.before;
+    const save = checkpointer.save({ step: 7, state });
+    await gate.reached;
+    const rejected = expect(save.committed).rejects.toMatchObject({
+      code: "COMMIT_UNCERTAIN",
+      message: expect.stringContaining("step-00000007"),
+      cause: { code: "TIMEOUT" },
+    });
+    await vi.advanceTimersByTimeAsync(DEFAULT_TIMEOUT);
+    await rejected;
+    expect(sink.calls).not.toContain("abort");
+    sink.hooks.commit = undefined;
+    await checkpointer.save({ step: 8, state }).committed;
+    gate.open();
+    await vi.waitFor(async () =>
+      expect(await contents(sink.inner)).toEqual(["step-00000007 committed", "step-00000008 committed"]),
+    );
+  });
+
+  test("with some chunks in its hands, and in the clean-up too: it does not hold the next save", async () => {
+    const { sink, checkpointer } = await open();
+    const gate = new Gate();
+    sink.chunks = async function* (chunks) {
+      for await (const chunk of chunks) {
+        await gate.wait();
+        yield chunk;
+      }
+    };
+    sink.hooks.abort = hang;
+    const save = checkpointer.save({ step: 1, state });
+    await gate.reached;
+    const rejected = expect(save.committed).rejects.toMatchObject({ code: "TIMEOUT" });
+    await vi.advanceTimersByTimeAsync(DEFAULT_TIMEOUT);
+    expect(pools.lentBytes).toBe(0);
+    await vi.advanceTimersByTimeAsync(5_000);
+    await rejected;
+    sink.chunks = (chunks) => chunks;
+    expect((await checkpointer.save({ step: 2, state }).committed).outcome).toBe("committed");
+  });
+
+  test.each<SinkOperation>(["open", "read", "delete"])(
+    "in %s, after the commit: the checkpoint is good, and the save says what was left undone",
+    async (operation) => {
+      const { sink, checkpointer } = await open();
+      await checkpointer.save({ step: 7, state }).committed;
+      const gate = new Gate();
+      sink.hooks[operation] = gate.before;
+      const save = checkpointer.save({ step: 7, state });
+      await gate.reached;
+      await vi.advanceTimersByTimeAsync(DEFAULT_TIMEOUT);
+      expect(await save.committed).toMatchObject({
+        id: "step-00000007.r2",
+        housekeeping: { code: "TIMEOUT" },
+      });
+      expect(await contents(sink.inner)).toEqual(["step-00000007 committed", "step-00000007.r2 committed"]);
+    },
+  );
+});
+
+describe("a device that hangs while it is read", () => {
+  test("costs the save, and only the chunk that it may still write to", async () => {
+    const { sink, backend, checkpointer } = await open({ device: 0 });
+    const gate = new Gate();
+    let reads = 0;
+    backend.read = (run) => (++reads === 2 ? gate.before(run) : run());
+    const save = checkpointer.save({ step: 1, state });
+    await gate.reached;
+    const rejected = expect(save.committed).rejects.toMatchObject({ code: "TIMEOUT" });
+    await vi.advanceTimersByTimeAsync(DEFAULT_TIMEOUT);
+    await Promise.all([rejected, save.staged]);
+    expect(await contents(sink.inner)).toEqual([]);
+    expect(pools.lentBytes).toBe(4 * KiB);
+    expect((await checkpointer.save({ step: 2, state }).committed).id).toBe("step-00000002");
+    expect(pools.lentBytes).toBe(4 * KiB);
+    gate.open();
+    await vi.waitFor(() => expect(pools.lentBytes).toBe(0));
+  });
+
+  test("costs no chunk if the backend heeds the signal", async () => {
+    const { backend, checkpointer } = await open();
+    backend.read = (_run, _into, signal) =>
+      new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+    const save = checkpointer.save({ step: 1, state });
+    const rejected = expect(save.committed).rejects.toMatchObject({ code: "TIMEOUT" });
+    await vi.advanceTimersByTimeAsync(DEFAULT_TIMEOUT);
+    await rejected;
+    expect([backend.open, pools.lentBytes]).toEqual([0, 0]);
+  });
+});
+
+describe("the limit", () => {
+  test("is on standing still: slow storage may take as long as it takes", async () => {
+    const { sink, checkpointer } = await open({ timeout: 1_000 });
+    sink.chunks = async function* (chunks) {
+      for await (const chunk of chunks) {
+        yield chunk;
+        await new Promise((resolve) => setTimeout(resolve, 900));
+      }
+    };
+    const save = checkpointer.save({ step: 1, state });
+    while (await isPending(save.committed)) await vi.advanceTimersByTimeAsync(100);
+    expect((await save.committed).outcome).toBe("committed");
+    expect(performance.now()).toBeGreaterThan(10_000);
+  });
+
+  test.each([Number.POSITIVE_INFINITY, 2 ** 40])(
+    "%d ms is longer than any timer, and works",
+    async (timeout) => {
+      const { sink, checkpointer } = await open({ timeout });
+      const gate = new Gate();
+      sink.hooks.begin = gate.before;
+      const save = checkpointer.save({ step: 1, state });
+      await gate.reached;
+      await vi.advanceTimersByTimeAsync(2 ** 39);
+      expect(await isPending(save.committed)).toBe(true);
+      gate.open();
+      expect((await save.committed).outcome).toBe("committed");
+    },
+  );
+});

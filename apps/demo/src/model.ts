@@ -4,13 +4,13 @@ import { CLASSES, type Examples, IMAGE_SIZE } from "./mnist";
 import { Random } from "./random";
 
 /** Weights are [inputs, outputs], biases [outputs]; all F32. */
-export type Layer = { weight: np.Array; bias: np.Array };
+type Layer = { weight: np.Array; bias: np.Array };
 /** A perceptron with one hidden layer. */
 export type Model = { hidden: Layer; output: Layer };
 /** All that training changes: what a checkpoint holds. */
 export type State = { model: Model; optimizer: Optimizer };
 
-export const HIDDEN = 256;
+const HIDDEN = 256;
 export const BATCH_SIZE = 64;
 
 /** The state before the first step; the same seed gives the same bytes. */

@@ -1,9 +1,10 @@
 import type { SavedCheckpoint, TrainingEvent } from "./events";
+import type { Times } from "./throughput";
 
 /** What one training told, kept for the tables at the end. */
-export class Recording {
-  /** When each step was done, by the training's own clock, in milliseconds. */
-  readonly stepTimes = new Map<number, number>();
+export class Recording implements Times {
+  readonly steps = new Map<number, number>();
+  readonly saves: { from: number; to: number }[] = [];
   readonly checkpoints: SavedCheckpoint[] = [];
   adapter = "";
   /** Steps done before the start. */
@@ -19,10 +20,11 @@ export class Recording {
       this.lastStep = event.step;
       this.resumedFrom = event.resumedFrom;
     } else if (event.type === "step") {
-      this.stepTimes.set(event.step, event.at);
+      this.steps.set(event.step, event.at);
       this.lastStep = event.step;
     } else if (event.type === "committed") {
       this.checkpoints.push(event.checkpoint);
+      this.saves.push({ from: event.at - event.checkpoint.tookMs, to: event.at });
     }
   }
 }

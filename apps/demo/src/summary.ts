@@ -1,7 +1,7 @@
 import { bytes, columns, duration, percent } from "./format";
 import type { Screen } from "./screen";
 import type { Story } from "./story";
-import { compareThroughput, type Throughput } from "./throughput";
+import { compareThroughput } from "./throughput";
 
 /** What `--json` prints. */
 export interface Summary {
@@ -12,19 +12,19 @@ export interface Summary {
   readonly accuracy: number;
   /** How long training stood still for a save. */
   readonly stallMs: { readonly p50: number; readonly max: number };
-  /** The share of the steps a second that checkpoints cost; null if there were too few steps to compare. */
+  /** The share of the speed that checkpoints cost; null if there were too few steps to compare. */
   readonly throughputLost: number | null;
   /** The whole demo. */
   readonly seconds: number;
 }
 
 /** Shows the tables that the story ends with, and returns their essence. */
-export function summarize(story: Story, seconds: number, screen: Screen): Summary {
+export function summarize(story: Story, every: number, seconds: number, screen: Screen): Summary {
   const { identical, accuracy, uninterrupted, killed, resumed } = story;
   const checkpoints = [...killed.checkpoints, ...resumed.checkpoints];
   const stalls = checkpoints.map(({ stallMs }) => stallMs).sort((a, b) => a - b);
   const stallMs = { p50: stalls[Math.floor(stalls.length / 2)] ?? 0, max: stalls.at(-1) ?? 0 };
-  const speed = compareThroughput(uninterrupted.stepTimes, [killed.stepTimes, resumed.stepTimes]);
+  const speed = compareThroughput(uninterrupted, [killed, resumed], every);
 
   screen.heading("What came out", `On ${uninterrupted.adapter}, in ${duration(1000 * seconds)}.`);
   const facts = [
@@ -33,7 +33,15 @@ export function summarize(story: Story, seconds: number, screen: Screen): Summar
     ["Killed, resumed", `after step ${killed.lastStep}, from ${resumed.resumedFrom ?? "the start"}`],
     ["Stall of a save", `${duration(stallMs.p50)} median, ${duration(stallMs.max)} at most`],
   ];
-  if (speed) facts.push(["Throughput", describe(speed)]);
+  if (speed) {
+    const { with: saving, without, lost, noise } = speed;
+    const swing = Number.isNaN(noise) ? "" : ` ± ${percent(noise)}`;
+    facts.push([
+      "Throughput",
+      `${saving.toFixed(2)} steps/s with checkpoints, ${without.toFixed(2)} without`,
+    ]);
+    facts.push(["Lost to checkpoints", `${percent(lost)}${swing}, judged by the steps between saves`]);
+  }
   for (const line of columns(facts)) screen.line(`  ${line}`);
   screen.line();
   const rows = checkpoints.map(({ id, bytes: size, stallMs: stall, tookMs }) => [
@@ -47,10 +55,4 @@ export function summarize(story: Story, seconds: number, screen: Screen): Summar
 
   const throughputLost = speed?.lost ?? null;
   return { identical, resumedFrom: resumed.firstStep, accuracy, stallMs, throughputLost, seconds };
-}
-
-function describe({ with: saving, without, lost, noise }: Throughput): string {
-  const speeds = `${saving.toFixed(2)} steps/s with checkpoints, ${without.toFixed(2)} without`;
-  if (Number.isNaN(noise)) return `${speeds}: ${percent(lost)} lost`;
-  return `${speeds}: ${percent(lost)} lost, give or take ${percent(noise)} of noise`;
 }

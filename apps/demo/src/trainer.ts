@@ -67,6 +67,7 @@ export async function train(
       last = step === steps || signal?.aborted === true;
 
       if (checkpointer && (last || step % checkpoints.every === 0)) {
+        const startedAt = performance.now();
         const save = checkpointer.save({
           step,
           state,
@@ -74,7 +75,7 @@ export async function train(
           training: { epoch: order.position.epoch, learningRate: learningRateAt(step) },
           extra: order.position,
         });
-        const saved = follow(save, report);
+        const saved = follow(save, startedAt, report);
         if (last) await saved;
         else
           saved.catch((error: Error) => report({ type: "failed", step: save.step, reason: error.message }));
@@ -98,13 +99,13 @@ function readLoss(loss: np.Array, step: number, report: Report): Promise<number>
   return reading;
 }
 
-async function follow(save: Save, report: Report): Promise<void> {
-  const startedAt = performance.now();
+async function follow(save: Save, startedAt: number, report: Report): Promise<void> {
   const [result] = await Promise.all([save.committed, reportWriting(save, report)]);
   if (result.outcome !== "committed") return;
   const { id, bytes, stallMs } = result;
-  const tookMs = performance.now() - startedAt;
-  report({ type: "committed", checkpoint: { id, step: save.step, bytes, stallMs, tookMs } });
+  const at = performance.now();
+  const checkpoint = { id, step: save.step, bytes, stallMs, tookMs: at - startedAt };
+  report({ type: "committed", checkpoint, at });
 }
 
 async function reportWriting(save: Save, report: Report): Promise<void> {

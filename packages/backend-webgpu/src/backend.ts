@@ -22,7 +22,9 @@ export function webgpuBackend(device: GPUDevice): Backend<WebGpuTensor> {
     snapshot(tensors, options) {
       context.guard.check();
       const locations = locateReadable(tensors);
-      const specs = new Map([...tensors].map(([name, tensor]) => [name, specOf(tensor)]));
+      const specs = new Map(
+        [...tensors].map(([name, { dtype, shape }]) => [name, { dtype, shape: [...shape] }]),
+      );
       return context.copy(specs, locations, options.device);
     },
     async prepare(tensors, options) {

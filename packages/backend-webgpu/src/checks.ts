@@ -1,5 +1,5 @@
 /** What can be seen of tensors without asking the device, and is checked before anything is copied. */
-import { HoldfastError } from "@holdfast/core";
+import { HoldfastError, messageOf } from "@holdfast/core";
 import { align, type Location, type Locations } from "./location";
 import { locate, type WebGpuTensor } from "./tensor";
 import { COPY_DST, COPY_SRC } from "./usage";
@@ -41,7 +41,7 @@ function locateAll(
     try {
       locations.set(name, locate(tensor));
     } catch (cause) {
-      throw refuse(name, cause instanceof Error ? cause.message : String(cause), cause);
+      throw refuse(name, messageOf(cause), cause);
     }
   }
   return locations;

@@ -12,10 +12,7 @@ export class CopyPool {
 
   constructor(guard: DeviceGuard) {
     this.#guard = guard;
-    guard.watch(() => {
-      for (const memory of this.#used) memory.free();
-      this.close();
-    });
+    guard.watch(() => this.close());
   }
 
   /** Buffers of `sizes` bytes. Undefined if the budget has no room, or the device had none before. */

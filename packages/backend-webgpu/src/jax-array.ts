@@ -1,5 +1,5 @@
 /** What of jax-js's arrays can be stored, and where it lies. */
-import { byteLength, type DType, HoldfastError, type TensorSpec } from "@holdfast/core";
+import { byteLength, type DType, HoldfastError, messageOf, type TensorSpec } from "@holdfast/core";
 import { defaultDevice, type Array as JaxArray, numpy } from "@jax-js/jax";
 import type { Location } from "./location";
 
@@ -39,7 +39,7 @@ export function hold(name: string, array: JaxArray): JaxArray {
   try {
     describeArray(array);
   } catch (cause) {
-    throw notReadable(name, cause instanceof Error ? cause.message : String(cause), cause);
+    throw notReadable(name, messageOf(cause), cause);
   }
   return array.ref;
 }

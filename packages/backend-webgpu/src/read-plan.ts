@@ -67,12 +67,10 @@ export function planRead(
   return transfers;
 }
 
-/** The last copy, if it ends where `from` begins, or within the same 4 bytes. */
+/** The last copy, if it ends where the word that `from` is in begins. */
 function joinable({ deviceCopies }: Transfer, buffer: GPUBuffer, from: number): DeviceCopy | undefined {
   const last = deviceCopies.at(-1);
-  if (last?.buffer !== buffer) return undefined;
-  const end = last.from + last.size;
-  return from - (from % 4) === end || (from < end && from >= end - 4) ? last : undefined;
+  return last?.buffer === buffer && last.from + last.size === from - (from % 4) ? last : undefined;
 }
 
 function newCopy({ stagedBytes }: Transfer, buffer: GPUBuffer, from: number): DeviceCopy {

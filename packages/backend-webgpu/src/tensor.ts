@@ -1,4 +1,11 @@
-import { byteLength, type DType, formatSpec, HoldfastError, type TensorSpec } from "@holdfast/core";
+import {
+  byteLength,
+  type DType,
+  formatSpec,
+  HoldfastError,
+  messageOf,
+  type TensorSpec,
+} from "@holdfast/core";
 import { align, type Location } from "./location";
 
 /** A tensor in a GPUBuffer: dense, in C order, in the byte order of the device (little-endian). */
@@ -54,7 +61,7 @@ function lengthOf(spec: TensorSpec): number {
   try {
     return byteLength(spec);
   } catch (cause) {
-    throw new HoldfastError("INVALID_STATE", cause instanceof Error ? cause.message : String(cause), {
+    throw new HoldfastError("INVALID_STATE", messageOf(cause), {
       cause,
     });
   }

@@ -6,13 +6,10 @@ import type { Root } from "./root";
 
 /** Checkpoints with a commit record; with `all`, those without, and attempts, by the names of their directories. */
 export async function listCheckpoints(root: Root, all: boolean): Promise<readonly StoredCheckpoint[]> {
+  await root.check(); // a root that vanished under us is not empty
   const entries = await ifPresent(root.ops.readdir(root.path));
-  if (!entries) {
-    await root.check(); // one that was there before is not empty, but gone
-    return [];
-  }
   const found: StoredCheckpoint[] = [];
-  for (const { name, kind } of entries) {
+  for (const { name, kind } of entries ?? []) {
     if (kind !== "directory") continue;
     if (all && name.startsWith(ATTEMPT_PREFIX)) found.push({ id: name, state: "in-progress" });
     if (!parseId(name)) continue;

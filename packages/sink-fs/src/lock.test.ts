@@ -96,16 +96,16 @@ describe("taking over", () => {
   });
 
   test.runIf(process.platform === "linux")("from a process that was killed, but not waited for", async () => {
-    // The shell starts `true`, becomes `sleep`, and so never asks after its child.
-    const parent = spawn("sh", ["-c", "true & echo $!; exec sleep 60"], {
+    // The shell starts a child, and becomes a program that does not know of it.
+    const parent = spawn("sh", ["-c", "sleep 60 & echo $!; exec sleep 60"], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     onTestFinished(() => end(parent));
     const pid = Number(String((await once(parent.stdout, "data"))[0]));
-    const stat = () => readFile(`/proc/${pid}/stat`, "utf8");
-    await vi.waitUntil(async () => (await stat()).includes(") Z "));
-    const started = (await stat()).split(") ")[1]?.split(" ")[19] ?? null;
-    expect(started).toMatch(/^\d+$/);
+    await vi.waitUntil(async () => (await readFile(`/proc/${parent.pid}/comm`, "utf8")) === "sleep\n");
+    const { started } = await describeProcess(pid);
+    process.kill(pid, "SIGKILL");
+    await vi.waitUntil(async () => (await readFile(`/proc/${pid}/stat`, "utf8")).includes(") Z "));
 
     const root = await temporaryDirectory();
     await sinkOf(root, { pid, started }).begin(attemptAt(1), 0);

@@ -1,6 +1,7 @@
 /** The real file operations. */
 import { type BigIntStats, constants, type Dirent } from "node:fs";
 import { type FileHandle, link, lstat, mkdir, open, readdir, rename, rm, statfs } from "node:fs/promises";
+import { errnoOf } from "./errors";
 import type { FileKind, FileOps, FileStat, OpenFile, OpenMode } from "./file-ops";
 
 /** `fs.write` refuses more than 2^31 − 1 bytes, and `read` likewise: callers loop anyway. */
@@ -19,7 +20,12 @@ export const nodeFileOps: FileOps = {
   mkdir: (path) => mkdir(path),
   rename: (from, to) => rename(from, to),
   link: (from, to) => link(from, to),
-  remove: (path) => rm(path, { recursive: true, force: true }),
+  async remove(path) {
+    await rm(path, { recursive: true, force: true }).catch((error) => {
+      // As absent as what ENOENT says of, but `force` does not know.
+      if (errnoOf(error) !== "ENOTDIR") throw error;
+    });
+  },
   async readdir(path) {
     const entries = await readdir(path, { withFileTypes: true });
     return entries.map((entry) => ({ name: entry.name, kind: kindOf(entry) }));

@@ -1,7 +1,7 @@
 /** Opens checkpoints, and directories of a checkpoint's shape that others wrote. */
 import { type CheckpointReader, HoldfastError, isSafeName, type StoredFile } from "@holdfast/core";
 import { errnoOf } from "./errors";
-import { type FileOps, type FileStat, ifPresent, type OpenFile, readFully, withFile } from "./file-ops";
+import { type FileOps, ifPresent, type OpenFile, readFully, withFile } from "./file-ops";
 import type { Root } from "./root";
 
 /** Half of what macOS allows a process by default. Files beyond are opened for each read. */
@@ -11,86 +11,99 @@ const MAX_DEPTH = 2;
 
 interface CheckpointFile {
   readonly stored: StoredFile;
-  readonly identity: string;
   /** Undefined beyond `MAX_OPEN_FILES`. */
   readonly open: OpenFile | undefined;
 }
 
 /** @throws HoldfastError `CHECKPOINT_NOT_FOUND`, `UNSAFE_PATH` */
 export async function openCheckpoint(root: Root, id: string): Promise<CheckpointReader> {
-  if (!isSafeName(id))
+  if (!isSafeName(id)) {
     throw new HoldfastError("UNSAFE_PATH", `${JSON.stringify(id)} cannot be a checkpoint's name`);
+  }
   return root.guard(`open ${id}`, "read", async () => {
-    const path = root.at(id);
-    const before = await ifPresent(root.ops.lstat(path));
-    if (before?.kind === "link") throw linked(id);
-    if (before?.kind !== "directory") throw notFound(root, id);
-    const files = new Map<string, CheckpointFile>();
+    await root.check();
+    const stat = await ifPresent(root.ops.lstat(root.at(id)));
+    if (stat?.kind === "link") throw linked(id);
+    if (stat?.kind !== "directory") throw notFound(root, id);
+    const reader = new FsReader(root, id, stat.identity);
     try {
-      // Held open, so that no other directory can have its identity when that is looked at again.
-      await withFile(root.ops, path, "directory", async () => {
-        for (const file of await listFiles(root.ops, path, id)) {
-          const opened = await openFile(root.ops, path, file, files.size < MAX_OPEN_FILES);
-          if (opened) files.set(file, opened);
-        }
-        const after = await root.ops.lstat(path);
-        // Deleted and written anew meanwhile: the files would be of two checkpoints.
-        if (after.identity !== before.identity || after.kind !== "directory") throw notFound(root, id);
-      });
+      await reader.open();
+      return reader;
     } catch (error) {
-      await closeAll(files).catch(() => {}); // `error` says more
+      await reader.close().catch(() => {}); // `error` says more
       const errno = errnoOf(error);
       if (errno === "ENOENT" || errno === "ENOTDIR") throw notFound(root, id, error);
       if (errno === "ELOOP") throw linked(id, error);
       throw error;
     }
-    return new FsReader(root, id, files);
   });
 }
 
 class FsReader implements CheckpointReader {
-  readonly files: ReadonlyMap<string, StoredFile>;
+  readonly files = new Map<string, StoredFile>();
+  readonly #files = new Map<string, CheckpointFile>();
+  /** Held, so that no other directory can have its identity. */
+  #directory: OpenFile | undefined;
   #closed: Promise<void> | undefined;
 
   constructor(
     private readonly root: Root,
     readonly id: string,
-    private readonly opened: ReadonlyMap<string, CheckpointFile>,
-  ) {
-    this.files = new Map([...opened].map(([path, { stored }]) => [path, stored]));
+    private readonly identity: string,
+  ) {}
+
+  async open(): Promise<void> {
+    const { ops } = this.root;
+    const path = this.root.at(this.id);
+    this.#directory = await ops.open(path, "directory");
+    for (const file of await listFiles(ops, path, this.id)) {
+      const opened = await openFile(ops, path, file, this.files.size < MAX_OPEN_FILES);
+      if (!opened) continue;
+      this.#files.set(file, opened);
+      this.files.set(file, opened.stored);
+    }
+    await this.#assertInPlace();
   }
 
   async read(path: string, start: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     if (this.#closed) throw new HoldfastError("CLOSED", `${this.id} was closed: open it again to read on`);
-    const file = this.opened.get(path);
+    const file = this.#files.get(path);
     if (!file) throw corrupt(this.id, path, "is missing");
     const read = await this.root.guard(`read ${this.id}/${path}`, "read", () =>
-      file.open ? readFully(file.open, into, start) : this.#readUnopened(file, into, start),
+      file.open ? readFully(file.open, into, start) : this.#readUnheld(path, into, start),
     );
     if (read < into.byteLength) {
-      throw corrupt(
-        this.id,
-        path,
-        `ends at byte ${start + read}, where byte ${start + into.byteLength} is needed`,
-      );
+      const end = start + into.byteLength;
+      throw corrupt(this.id, path, `ends at byte ${start + read}, where byte ${end} is needed`);
     }
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.root.guard(`close ${this.id}`, "read", () => closeAll(this.opened));
+    this.#closed ??= this.root.guard(`close ${this.id}`, "read", async () => {
+      const open = [this.#directory, ...[...this.#files.values()].map((file) => file.open)];
+      const closed = await Promise.allSettled(open.map((file) => file?.close()));
+      for (const result of closed) if (result.status === "rejected") throw result.reason;
+    });
     return this.#closed;
   }
 
-  async #readUnopened(file: CheckpointFile, into: Uint8Array, start: number): Promise<number> {
+  async #readUnheld(path: string, into: Uint8Array, start: number): Promise<number> {
     const { ops } = this.root;
     const read = await ifPresent(
-      withFile(ops, this.root.at(this.id, file.stored.path), "read", async (open) =>
-        (await open.stat()).identity === file.identity ? readFully(open, into, start) : undefined,
-      ),
+      withFile(ops, this.root.at(this.id, path), "read", async (file) => {
+        await this.#assertInPlace();
+        return readFully(file, into, start);
+      }),
     );
     if (read === undefined) throw notFound(this.root, this.id);
     return read;
+  }
+
+  /** Were it deleted and written anew meanwhile, the files would be of two checkpoints. */
+  async #assertInPlace(): Promise<void> {
+    const stat = await ifPresent(this.root.ops.lstat(this.root.at(this.id)));
+    if (stat?.kind !== "directory" || stat.identity !== this.identity) throw notFound(this.root, this.id);
   }
 }
 
@@ -108,29 +121,27 @@ async function listFiles(ops: FileOps, root: string, id: string, prefix = "", de
   return files;
 }
 
+/** Undefined if it turned out to be no file. */
 async function openFile(
   ops: FileOps,
   directory: string,
   path: string,
-  keepOpen: boolean,
+  hold: boolean,
 ): Promise<CheckpointFile | undefined> {
-  const describe = ({ identity, byteLength }: FileStat) => ({ stored: { path, byteLength }, identity });
-  if (!keepOpen) return { ...describe(await ops.lstat(`${directory}/${path}`)), open: undefined };
+  if (!hold) {
+    const { byteLength } = await ops.lstat(`${directory}/${path}`);
+    return { stored: { path, byteLength }, open: undefined };
+  }
   const open = await ops.open(`${directory}/${path}`, "read");
   try {
-    const stat = await open.stat();
-    if (stat.kind === "file") return { ...describe(stat), open };
+    const { kind, byteLength } = await open.stat();
+    if (kind === "file") return { stored: { path, byteLength }, open };
   } catch (error) {
     await open.close();
     throw error;
   }
   await open.close();
   return undefined;
-}
-
-async function closeAll(files: ReadonlyMap<string, CheckpointFile>): Promise<void> {
-  const closed = await Promise.allSettled([...files.values()].map(({ open }) => open?.close()));
-  for (const result of closed) if (result.status === "rejected") throw result.reason;
 }
 
 function notFound(root: Root, id: string, cause?: unknown): HoldfastError {

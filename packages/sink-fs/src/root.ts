@@ -55,7 +55,7 @@ export class Root {
       throw error;
     });
     if (stat?.identity === this.#held.identity) return;
-    const happened = stat ? "another directory took its place" : "it is gone";
+    const happened = stat ? "another directory took its place" : "it vanished";
     throw this.#invalid(`${happened} while it was in use. Bring it back, or close this sink and begin anew`);
   }
 
@@ -84,7 +84,10 @@ export class Root {
   async #reasonOf(error: unknown): Promise<unknown> {
     const errno = errnoOf(error) ?? "";
     if (!LOST.has(errno)) return error;
-    if (!this.#held && errno === "ENOTDIR") return this.#invalid("it is not a directory", error);
+    if (!this.#held) {
+      const problem = errno === "ENOTDIR" ? "it is not a directory" : "the way to it leads nowhere";
+      return this.#invalid(problem, error);
+    }
     return this.check().then(
       () => error,
       (reason: unknown) => reason,

@@ -16,13 +16,16 @@ export interface Fault {
   readonly when: "before" | "after";
 }
 
+type Plan = (operation: Operation) => Fault | undefined | Promise<Fault | undefined>;
+
 export class FaultyFileOps implements FileOps {
   readonly log: Operation[] = [];
   /** How many faults there were. */
   faults = 0;
   openFiles = 0;
 
-  constructor(private readonly plan: (operation: Operation) => Fault | undefined = () => undefined) {}
+  /** @param plan is asked before each operation; it may itself do something first */
+  constructor(private readonly plan: Plan = () => undefined) {}
 
   async open(path: string, mode: Parameters<FileOps["open"]>[1]): Promise<OpenFile> {
     let file: OpenFile | undefined;
@@ -65,7 +68,7 @@ export class FaultyFileOps implements FileOps {
   async #run<T>(name: Operation["name"], path: string, work: () => Promise<T>): Promise<T> {
     const operation = { index: this.log.length, name, path };
     this.log.push(operation);
-    const fault = this.plan(operation);
+    const fault = await this.plan(operation);
     if (fault) this.faults++;
     if (fault?.when === "before") throw systemError(fault.errno, operation);
     const result = await work();

@@ -51,14 +51,15 @@ export function flatten(state: object, backends: readonly Backend[]): FlatState 
   for (const [group, tree] of Object.entries(state)) {
     if (backends.some((backend) => backend.accepts(tree)))
       throw invalid(group, "is a tensor; a group holds named tensors");
-    walk(tree, [], new Set(), (path, value) => {
+    walk(group, tree, [], new Set(), (path, value) => {
       const name = path.join(".");
-      const where = `${group}: ${path.join(" → ")}`;
+      const where = placeOf(group, path);
       const backend = backends.find((candidate) => candidate.accepts(value));
       if (!backend) return false;
       const key = tensorKey(group, name);
       if (leaves.has(key)) throw invalid(where, `has the name ${name}, as another tensor of the group has`);
       if (!isTensorName(name)) throw invalid(where, "has a name that safetensors cannot hold");
+      const spec = describe(backend, value, where); // before anybody else looks at it: this names the path
       const identity = backend.identify ? backend.identify(value) : value;
       const tiedTo = first.get(identity);
       if (tiedTo === undefined) first.set(identity, key);
@@ -68,7 +69,7 @@ export function flatten(state: object, backends: readonly Backend[]): FlatState 
         name,
         tensor: value,
         backend,
-        spec: describe(backend, value, where),
+        spec,
         tiedTo,
       });
       return true;
@@ -97,16 +98,27 @@ export function rebuild<S extends object>(
 type Visit = (path: readonly string[], value: unknown) => boolean;
 
 /** Visits depth first what is no container; `visit` says whether it took it. Tensors may look like containers. */
-function walk(value: unknown, path: readonly string[], above: Set<unknown>, visit: Visit): void {
+function walk(
+  group: string,
+  value: unknown,
+  path: readonly string[],
+  above: Set<unknown>,
+  visit: Visit,
+): void {
   if (path.length > 0 && visit(path, value)) return;
   const children = childrenOf(value);
-  const where = path.join(" → ") || "the group";
+  const where = placeOf(group, path);
   if (!children)
     throw invalid(where, `is ${kindOf(value)}, which no backend accepts; numbers and the like go into extra`);
   if (above.has(value)) throw invalid(where, "contains itself");
   above.add(value);
-  for (const [key, child] of children) walk(child, [...path, key], above, visit);
+  for (const [key, child] of children) walk(group, child, [...path, key], above, visit);
   above.delete(value);
+}
+
+/** For messages: `model: layers → 0 → bias`. */
+function placeOf(group: string, path: readonly string[]): string {
+  return path.length > 0 ? `${group}: ${path.join(" → ")}` : group;
 }
 
 /** What stands in the place of a leaf; undefined for a container. */

@@ -4,15 +4,8 @@ import { AsyncCheckpointer } from "./checkpointer";
 import { KiB, MiB } from "./chunk-pool";
 import type { Save } from "./save-handle";
 import { TestBackend } from "./test-backends";
-import {
-  contents,
-  exampleState,
-  Gate,
-  isPending,
-  type SinkOperation,
-  TestSink,
-  watchPools,
-} from "./test-kit";
+import { contents, Gate, isPending, type SinkOperation, TestSink, watchPools } from "./test-kit";
+import { exampleState } from "./test-state";
 
 const pools = watchPools();
 const state = exampleState();

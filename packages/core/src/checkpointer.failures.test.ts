@@ -4,16 +4,8 @@ import { KiB, MiB } from "./chunk-pool";
 import { HoldfastError } from "./errors";
 import type { Save } from "./save-handle";
 import { TestBackend } from "./test-backends";
-import {
-  contents,
-  ended,
-  exampleState,
-  failing,
-  Gate,
-  type SinkOperation,
-  TestSink,
-  turns,
-} from "./test-kit";
+import { contents, ended, failing, Gate, type SinkOperation, TestSink, turns } from "./test-kit";
+import { exampleState } from "./test-state";
 
 const state = exampleState();
 const full = new HoldfastError("STORAGE_FULL", "the disk is full");

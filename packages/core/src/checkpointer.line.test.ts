@@ -3,7 +3,8 @@ import { AsyncCheckpointer } from "./checkpointer";
 import { MiB } from "./chunk-pool";
 import { HoldfastError } from "./errors";
 import { TestBackend } from "./test-backends";
-import { contents, exampleState, frozen, Gate, isPending, stored, TestSink } from "./test-kit";
+import { contents, Gate, isPending, TestSink } from "./test-kit";
+import { exampleState, frozen, stored } from "./test-state";
 
 async function open(options: { whenBusy?: "wait" | "skip"; device?: number } = {}) {
   const { device = MiB, ...rest } = options;

@@ -5,17 +5,8 @@ import { HoldfastError } from "./errors";
 import { hostBackend } from "./host-backend";
 import type { Save } from "./save-handle";
 import { Immutable, immutableBackend, TestBackend } from "./test-backends";
-import {
-  exampleState,
-  frozen,
-  Gate,
-  hang,
-  isPending,
-  lastFirst,
-  type SinkOperation,
-  stored,
-  TestSink,
-} from "./test-kit";
+import { Gate, hang, isPending, type SinkOperation, TestSink } from "./test-kit";
+import { exampleState, frozen, lastFirst, stored } from "./test-state";
 
 /** Fewer chunks than the state needs, so that a save that blocks is not drained before it is written. */
 const memory = { host: 16 * KiB };

@@ -2,16 +2,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { AsyncCheckpointer } from "./checkpointer";
 import { KiB, MiB } from "./chunk-pool";
 import { TestBackend } from "./test-backends";
-import {
-  contents,
-  exampleState,
-  Gate,
-  hang,
-  isPending,
-  type SinkOperation,
-  TestSink,
-  watchPools,
-} from "./test-kit";
+import { contents, Gate, hang, isPending, type SinkOperation, TestSink, watchPools } from "./test-kit";
+import { exampleState } from "./test-state";
 
 const pools = watchPools();
 const state = exampleState();

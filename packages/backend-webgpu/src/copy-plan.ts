@@ -2,7 +2,7 @@
 import { align, type Location, type Locations } from "./location";
 
 /** Bytes that go from a tensor's buffer into the plan's buffer number `target`: multiples of 4. */
-export interface PlannedCopy {
+interface PlannedCopy {
   readonly buffer: GPUBuffer;
   readonly from: number;
   readonly target: number;

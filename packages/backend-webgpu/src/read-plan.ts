@@ -3,7 +3,7 @@ import { HoldfastError, type TensorRange } from "@holdfast/core";
 import { align, type Location, type Locations } from "./location";
 
 /** A copy on the device, into a staging buffer: all numbers are multiples of 4. */
-export interface DeviceCopy {
+interface DeviceCopy {
   readonly buffer: GPUBuffer;
   readonly from: number;
   readonly to: number;
@@ -11,7 +11,7 @@ export interface DeviceCopy {
 }
 
 /** Bytes on their way from a mapped staging buffer to the caller's memory. */
-export interface HostCopy {
+interface HostCopy {
   readonly from: number;
   readonly to: number;
   length: number;

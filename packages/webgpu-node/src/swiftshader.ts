@@ -18,6 +18,7 @@ export interface SwiftShader {
   readonly manifest: string;
 }
 
+const require = createRequire(import.meta.url);
 const WANTED = ["libvulkan.so.1", "libvk_swiftshader.so", "vk_swiftshader_icd.json"];
 
 /** Whether a SwiftShader exists for this machine. */
@@ -28,7 +29,7 @@ export const hasSwiftShader = process.platform === "linux" && process.arch === "
  * node_modules: a temporary folder is writable by other users, who could plant a library there.
  */
 export async function unpackSwiftShader(cache?: string): Promise<SwiftShader> {
-  const chromium = join(dirname(createRequire(import.meta.url).resolve("@sparticuz/chromium")), "../..");
+  const chromium = join(dirname(require.resolve("@sparticuz/chromium")), "../..");
   const { version } = JSON.parse(await readFile(join(chromium, "package.json"), "utf8"));
   const parent = cache ?? join(chromium, "../../.cache/holdfast");
   const directory = join(parent, `swiftshader-${version}`);

@@ -136,6 +136,22 @@ describe("train", () => {
     await rm(directory, { recursive: true });
   });
 
+  test("a second training in the same directory ends with one line of error", {
+    timeout: 60_000,
+  }, async () => {
+    const directory = join(scratch, "shared");
+    const args = ["--steps", "1000", "--every", "4", "--dir", directory];
+    let second: Promise<Run> | undefined;
+    const first = await run("train", args, (error, kill) => {
+      if (!error.includes("✓ step-00000004")) return;
+      second ??= run("train", args).finally(() => kill("SIGTERM"));
+    });
+    expect(first.code).toBe(0);
+    expect((await second)?.code).toBe(1);
+    expect((await second)?.error).toMatch(/^error: .*\(ROOT_LOCKED\)$/m);
+    await rm(directory, { recursive: true });
+  });
+
   test("a root that is a file is one line of error", async () => {
     const file = join(scratch, "file");
     await writeFile(file, "");

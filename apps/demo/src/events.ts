@@ -32,3 +32,5 @@ export interface SavedCheckpoint {
   /** Milliseconds from the call until it was safe, while training went on. */
   readonly tookMs: number;
 }
+
+export type Report = (event: TrainingEvent) => void;

@@ -1,13 +1,14 @@
 import { jaxBackend } from "@holdfast/backend-webgpu/jax";
-import { AsyncCheckpointer, type Save } from "@holdfast/core";
+import { AsyncCheckpointer } from "@holdfast/core";
 import { fsSink } from "@holdfast/sink-fs";
 import { type numpy as np, tree } from "@jax-js/jax";
 import { learningRateAt, ratesAt } from "./adamw";
 import { DataOrder, parsePosition } from "./data-order";
-import type { TrainingEvent } from "./events";
+import type { Report } from "./events";
 import { openJax } from "./jax";
 import { type Examples, readMnist } from "./mnist";
 import { BATCH_SIZE, initialState, type State, trainStep, upload } from "./model";
+import { SaveWatch } from "./save-watch";
 
 export interface TrainingOptions {
   /** Steps in all, those before a resumption included. */
@@ -23,14 +24,12 @@ export interface Trained {
   readonly test: Examples;
 }
 
-type Report = (event: TrainingEvent) => void;
-
 const SEED = 1;
 
 /**
  * Trains until `steps` are done or `signal` is aborted, going on from the newest good checkpoint. What it
- * ends with is saved. A save that fails on the way is reported, and training goes on; if the last one
- * fails, so does this.
+ * ends with is saved. A save that fails on the way is reported, and training goes on; if the first one
+ * fails, or the last, so does this.
  */
 export async function train(
   { steps, checkpoints }: TrainingOptions,
@@ -56,6 +55,7 @@ export async function train(
     report({ type: "started", adapter, step, resumedFrom: resumed?.id, passedOver });
 
     let reading: Promise<number> | undefined;
+    const watch = new SaveWatch(report);
     let last = step >= steps || signal?.aborted === true;
     while (!last) {
       const next = trainStep(state, upload(training, order.take()), ratesAt(step));
@@ -64,7 +64,7 @@ export async function train(
       // A loss is read while the next step computes: waiting for it at once would leave the GPU idle.
       const loss = await reading;
       reading = readLoss(next.loss, step, report);
-      last = step === steps || signal?.aborted === true;
+      last = step === steps || signal?.aborted === true || watch.hopeless;
 
       if (checkpointer && (last || step % checkpoints.every === 0)) {
         const startedAt = performance.now();
@@ -75,10 +75,8 @@ export async function train(
           training: { epoch: order.position.epoch, learningRate: learningRateAt(step) },
           extra: order.position,
         });
-        const saved = follow(save, startedAt, report);
-        if (last) await saved;
-        else
-          saved.catch((error: Error) => report({ type: "failed", step: save.step, reason: error.message }));
+        if (last) await watch.untilCommitted(save, startedAt);
+        else watch.inBackground(save, startedAt);
         await save.staged;
       }
     }
@@ -97,19 +95,4 @@ function readLoss(loss: np.Array, step: number, report: Report): Promise<number>
   // Thrown where it is awaited, one step later; until then nobody listens.
   reading.catch(() => {});
   return reading;
-}
-
-async function follow(save: Save, startedAt: number, report: Report): Promise<void> {
-  const [result] = await Promise.all([save.committed, reportWriting(save, report)]);
-  if (result.outcome !== "committed") return;
-  const { id, bytes, stallMs } = result;
-  const at = performance.now();
-  const checkpoint = { id, step: save.step, bytes, stallMs, tookMs: at - startedAt };
-  report({ type: "committed", checkpoint, at });
-}
-
-async function reportWriting(save: Save, report: Report): Promise<void> {
-  for await (const { stage, bytes, totalBytes } of save.progress()) {
-    if (stage === "writing") report({ type: "writing", step: save.step, bytes, totalBytes });
-  }
 }

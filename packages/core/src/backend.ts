@@ -106,7 +106,8 @@ export interface Backend<T = any> {
   /** Another reference to `tensor`, for its second name, where references are counted. Without it, the tensor itself. */
   share?(tensor: T): T;
   /**
-   * Freezes the tensors as they stand after all work that was submitted before this call.
+   * Freezes the tensors as they stand after all work that was submitted before this call. They come in the
+   * order in which they will be read.
    * @throws HoldfastError `TENSOR_NOT_READABLE` naming the tensor, before anything is copied.
    */
   snapshot(tensors: ReadonlyMap<string, T>, options: SnapshotOptions): Snapshot;

@@ -70,7 +70,7 @@ export interface AttemptWriter {
    * has read it, and may hold several to overlap its writes. It stops at a chunk that throws.
    */
   write(plan: FilePlan, chunks: AsyncIterable<Chunk>): Promise<WrittenFile>;
-  /** Writes the rank's manifest. On return everything of this rank is durable, and not yet visible. */
+  /** Writes the rank's manifest, as `manifest.json`. On return everything of this rank is durable, and not yet visible. */
   finish(manifest: Uint8Array): Promise<void>;
   /** Leaves a mark that tells the other ranks why this one failed. */
   fail(reason: string): Promise<void>;

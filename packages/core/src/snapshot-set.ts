@@ -1,7 +1,8 @@
 /** The snapshots of one state, one a backend, as if they were one. */
-import type { Budget, Snapshot, SnapshotMode, TensorRange } from "./backend";
+import type { Backend, Budget, Snapshot, SnapshotMode, TensorRange } from "./backend";
 import { HoldfastError, isHoldfastError, messageOf } from "./errors";
 import { type Piece, pieceLength } from "./layout";
+import { inFileOrder } from "./safetensors/layout";
 import type { FlatState, Leaf } from "./state";
 
 export class SnapshotSet {
@@ -76,14 +77,22 @@ export class SnapshotSet {
   }
 }
 
-/** The leaves that have to be stored, each tensor once, by backend. */
-export function leavesByBackend(state: FlatState): ReadonlyMap<Leaf["backend"], readonly Leaf[]> {
-  const byBackend = new Map<Leaf["backend"], Leaf[]>();
-  for (const leaf of state.leaves.values()) {
-    if (leaf.tiedTo !== undefined) continue;
-    const leaves = byBackend.get(leaf.backend);
-    if (leaves) leaves.push(leaf);
-    else byBackend.set(leaf.backend, [leaf]);
+/**
+ * The leaves that have to be stored, each tensor once, by backend, in the order in which files hold them: a
+ * backend that packs them in this order has a chunk's bytes side by side.
+ */
+export function leavesByBackend(state: FlatState): ReadonlyMap<Backend, readonly Leaf[]> {
+  const byBackend = new Map<Backend, Leaf[]>();
+  const stored = [...state.leaves.values()].filter(({ tiedTo }) => tiedTo === undefined);
+  for (const group of state.groups) {
+    const named = stored.filter((leaf) => leaf.group === group);
+    for (const { leaf } of inFileOrder(
+      named.map((leaf) => ({ leaf, name: leaf.name, dtype: leaf.spec.dtype })),
+    )) {
+      const leaves = byBackend.get(leaf.backend);
+      if (leaves) leaves.push(leaf);
+      else byBackend.set(leaf.backend, [leaf]);
+    }
   }
   return byBackend;
 }

@@ -35,7 +35,7 @@ const RANK = new Map<DType, number>(DTYPES.map((dtype, rank) => [dtype, rank]));
  */
 export function planFile(tensors: ReadonlyMap<string, TensorSpec>, metadata: Metadata = {}): FileLayout {
   const measured = [...tensors].map(([name, spec]) => measure(name, spec));
-  const sorted = sortByName(measured, ({ name }) => name).sort((a, b) => b.rank - a.rank);
+  const sorted = inFileOrder(measured);
 
   const fields = metadataField(metadata);
   let dataBytes = 0;
@@ -60,13 +60,21 @@ export function planFile(tensors: ReadonlyMap<string, TensorSpec>, metadata: Met
   return { header, byteLength: end, tensors: placed };
 }
 
+/** Sorts as the tensors of a file are sorted: the widest dtypes first, then by name in the order of UTF-8. */
+export function inFileOrder<T extends { readonly name: string; readonly dtype: DType }>(
+  tensors: readonly T[],
+): T[] {
+  const rankOf = ({ dtype }: T) => RANK.get(dtype) ?? 0;
+  return sortByName(tensors, ({ name }) => name).sort((a, b) => rankOf(b) - rankOf(a));
+}
+
 function measure(name: string, { dtype, shape }: TensorSpec) {
   if (!isTensorName(name)) {
     const rule = `${METADATA_KEY} is reserved, and lone surrogates cannot be written`;
     throw new HoldfastError("INVALID_STATE", `no tensor can be called ${quoted(name)}: ${rule}`);
   }
   try {
-    return { name, dtype, shape, bytes: byteLength({ dtype, shape }), rank: RANK.get(dtype) ?? 0 };
+    return { name, dtype, shape, bytes: byteLength({ dtype, shape }) };
   } catch (cause) {
     throw invalid(`tensor ${quoted(name)}: ${messageOf(cause)}`, cause);
   }

@@ -15,9 +15,13 @@ type TreeOf<S, T> = S extends T
   ? S
   : S extends ReadonlyMap<infer K, infer V>
     ? ReadonlyMap<K, TreeOf<V, T>>
-    : S extends object
-      ? { [Key in keyof S]: TreeOf<S[Key], T> }
-      : never;
+    : S extends readonly (infer E)[]
+      ? readonly TreeOf<E, T>[]
+      : S extends (...args: never) => unknown
+        ? never
+        : S extends object
+          ? { [Key in keyof S]: TreeOf<S[Key], T> }
+          : never;
 
 /** One name of one tensor. */
 export interface Leaf {

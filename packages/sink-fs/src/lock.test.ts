@@ -184,6 +184,28 @@ describe("taking over", () => {
     await expect(save(sinkOf(root), 2)).rejects.toMatchObject({ code: "ROOT_LOCKED" });
   });
 
+  test("not with a number that was passed long ago", async () => {
+    const root = await temporaryDirectory();
+    // It has seen no lock and is about to make the first, when three others have their turns.
+    let slow = true;
+    const ops = new FaultyFileOps(async ({ name }) => {
+      if (!slow || name !== "link") return undefined;
+      slow = false;
+      for (const step of [1, 2]) {
+        const other = sinkOf(root);
+        await save(other, step);
+        await other.close();
+      }
+      await sinkOf(root).begin(attemptAt(3), 0);
+      expect(await locksIn(root)).not.toContain(".lock-000001");
+      return undefined;
+    });
+    await expect(save(sinkOf(root, {}, ops), 4)).rejects.toMatchObject({ code: "ROOT_LOCKED" });
+    const linked = ops.log.find(({ name }) => name === "link")?.path;
+    expect(linked).toBe(join(root, ".lock-000001"));
+    expect(await locksIn(root)).toEqual([".lock-000002", ".lock-000003"]);
+  });
+
   test("locks that were removed by hand are lost", async () => {
     const root = await temporaryDirectory();
     const [first, second] = [sinkOf(root), sinkOf(root)];

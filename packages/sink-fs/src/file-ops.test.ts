@@ -1,10 +1,10 @@
-import { execFileSync } from "node:child_process";
 import { mkdir, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { type OpenFile, readFully, withFile, writeFully } from "./file-ops";
 import { nodeFileOps } from "./node-file-ops";
 import { bytesOf, temporaryDirectory } from "./testing/save";
+import { system } from "./testing/system";
 
 const GiB = 2 ** 30;
 
@@ -64,7 +64,7 @@ describe("file operations", () => {
     await writeFile(join(directory, "file"), "");
     await symlink("file", join(directory, "link"));
     await expect(nodeFileOps.open(join(directory, "link"), "read")).rejects.toMatchObject({ code: "ELOOP" });
-    execFileSync("mkfifo", [join(directory, "pipe")]);
+    system("mkfifo", join(directory, "pipe"));
     const kind = await withFile(
       nodeFileOps,
       join(directory, "pipe"),

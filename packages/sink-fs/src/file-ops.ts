@@ -42,7 +42,7 @@ export interface OpenFile {
 
 export type FileKind = "file" | "directory" | "link" | "other";
 
-export interface Entry {
+interface Entry {
   readonly name: string;
   readonly kind: FileKind;
 }

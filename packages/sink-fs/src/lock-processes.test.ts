@@ -20,7 +20,7 @@ const COMMITS = 40;
 test.runIf(process.platform === "linux")(
   "one of many processes holds the root, though holders are killed",
   async () => {
-    const program = await bundle("testing/contender.ts");
+    const program = await bundle(new URL("./testing/contender.ts", import.meta.url));
     const root = join(await temporaryDirectory(MEMORY), "checkpoints");
     const name = randomUUID();
 
@@ -66,10 +66,10 @@ test.runIf(process.platform === "linux")(
 );
 
 /** A program of this package's sources, as one file. */
-async function bundle(source: string): Promise<string> {
+async function bundle(source: URL): Promise<string> {
   const outDir = await temporaryDirectory();
   await build({
-    entry: { program: fileURLToPath(new URL(source, import.meta.url)) },
+    entry: { program: fileURLToPath(source) },
     outDir,
     outExtension: () => ({ js: ".mjs" }),
     format: "esm",

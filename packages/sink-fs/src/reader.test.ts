@@ -1,4 +1,3 @@
-import { execFileSync } from "node:child_process";
 import { mkdir, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -7,6 +6,7 @@ import { describeOwner } from "./owner";
 import { FsSink } from "./sink";
 import { FaultyFileOps } from "./testing/faulty-file-ops";
 import { contentOf, exampleFiles, save, savedContent, temporaryDirectory } from "./testing/save";
+import { system } from "./testing/system";
 
 const ID = "step-00000001";
 
@@ -78,7 +78,7 @@ describe("opening", () => {
 
   test("passes over what is no file", async () => {
     const root = await rootWithCheckpoint();
-    execFileSync("mkfifo", [join(root, ID, "pipe")]);
+    system("mkfifo", join(root, ID, "pipe"));
     expect(await contentOf(fsSink(root), ID)).toEqual(savedContent(1));
   });
 

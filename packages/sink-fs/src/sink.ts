@@ -91,12 +91,14 @@ export class FsSink implements Sink {
   commit(attempt: Attempt, id: string, files: readonly SmallFile[]): Promise<void> {
     const name = attemptName(attempt);
     return this.#root.guard(`commit ${id}`, "write", async () => {
-      if (!parseId(id))
+      if (!parseId(id)) {
         throw new HoldfastError("INVALID_ARGUMENT", `${JSON.stringify(id)} is no checkpoint's id`);
+      }
       await refuseExisting(this.#root, id);
       const writer = this.#attempts.get(name);
-      if (!writer)
+      if (!writer) {
         throw new HoldfastError("SINK_FAILED", `${name} cannot become ${id}: it is not under way here`);
+      }
       await writer.commit(id, files, async () => (await this.#lock?.isHeld()) ?? false);
       this.#attempts.delete(name);
       this.#committed.add(name);

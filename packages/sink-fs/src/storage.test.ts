@@ -1,4 +1,3 @@
-import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmdirSync } from "node:fs";
 import { mkdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -17,6 +16,7 @@ import {
   savedContent,
   temporaryDirectory,
 } from "./testing/save";
+import { system } from "./testing/system";
 
 const MiB = 2 ** 20;
 const FIRST = "step-00000001";
@@ -33,7 +33,7 @@ const canMount = (() => {
   const directory = mkdtempSync(join(tmpdir(), "holdfast-"));
   try {
     mount("size=1m", directory);
-    execFileSync("umount", [directory]);
+    system("umount", directory);
     return true;
   } catch {
     return false;
@@ -43,14 +43,14 @@ const canMount = (() => {
 })();
 
 function mount(options: string, directory: string): void {
-  execFileSync("mount", ["-t", "tmpfs", "-o", options, "holdfast-test", directory], { stdio: "ignore" });
+  system("mount", "-t", "tmpfs", "-o", options, "holdfast-test", directory);
 }
 
 async function smallFileSystem(): Promise<string> {
   const directory = await temporaryDirectory();
   mount("size=4m", directory);
   onTestFinished(() => {
-    execFileSync("umount", ["-l", directory]);
+    system("umount", "-l", directory);
   });
   return directory;
 }
@@ -107,7 +107,7 @@ describe.runIf(canMount)("storage that turned read-only", () => {
     const first = fsSink(root);
     await save(first, 1);
     await first.close();
-    execFileSync("mount", ["-o", "remount,ro", root]);
+    system("mount", "-o", "remount,ro", root);
     const sink = openSink(root);
     for (const attempt of [save(sink, 2), sink.delete(FIRST), sink.sweep()]) {
       await expect(attempt).rejects.toMatchObject({
@@ -118,7 +118,7 @@ describe.runIf(canMount)("storage that turned read-only", () => {
     }
     expect(await idsOf(sink)).toEqual([FIRST]);
     expect(await contentOf(sink, FIRST)).toEqual(savedContent(1));
-    execFileSync("mount", ["-o", "remount,rw", root]);
+    system("mount", "-o", "remount,rw", root);
     await save(sink, 2);
   });
 });

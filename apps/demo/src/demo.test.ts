@@ -64,12 +64,12 @@ describe("demo", () => {
       throughputLost: expect.any(Number),
       seconds: expect.any(Number),
     });
-    expect([5, 10, 15, 20]).toContain(summary.resumedFrom);
+    expect([5, 10, 15, 20, 25]).toContain(summary.resumedFrom);
     expect(summary.accuracy).toBeGreaterThan(0.6);
     expect(await readdir(scratch)).toEqual([]);
   });
 
-  test("Ctrl-C kills the training and removes what was made", { timeout: 60_000 }, async () => {
+  test("Ctrl-C kills the training and removes what was made", { timeout: 120_000 }, async () => {
     const directory = join(scratch, "new");
     const args = ["--steps", "200", "--every", "5", "--dir", directory, "--json"];
     const { code, out } = await run("demo", args, when("step 20/200", "SIGINT"));
@@ -119,7 +119,7 @@ describe("train", () => {
     await Promise.all([broken, whole].map((directory) => rm(directory, { recursive: true })));
   });
 
-  test("a checkpoint that is broken is passed over, with the reason", { timeout: 60_000 }, async () => {
+  test("a checkpoint that is broken is passed over, with the reason", { timeout: 120_000 }, async () => {
     const directory = join(scratch, "damaged");
     const args = ["--steps", "1000", "--every", "4", "--dir", directory];
     await run("train", args, when("✓ step-00000008", "SIGTERM"));
@@ -137,7 +137,7 @@ describe("train", () => {
   });
 
   test("a second training in the same directory ends with one line of error", {
-    timeout: 60_000,
+    timeout: 120_000,
   }, async () => {
     const directory = join(scratch, "shared");
     const args = ["--steps", "1000", "--every", "4", "--dir", directory];

@@ -1,5 +1,4 @@
 import { randomInt } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Recording } from "./recording";
 import type { StoryOptions } from "./story";
 import type { TrainingProcess } from "./training-process";
@@ -11,24 +10,35 @@ export function chooseKillStep({ steps, every }: Pick<StoryOptions, "steps" | "e
   return every * randomInt(first, last + 1);
 }
 
+/** When a training was killed. */
+export interface Kill {
+  /** The step whose save was under way. */
+  readonly step: number;
+  /** Milliseconds since that save began. */
+  readonly moment: number;
+}
+
 /**
  * Kills the training at a random moment of the save of `step`, going by how long its saves took before.
- * @returns milliseconds from the start of the save
+ * Should that one be committed already, it kills it at the beginning of the next.
  */
 export async function killDuringSave(
   training: TrainingProcess,
   step: number,
   recording: Recording,
-): Promise<number> {
-  let moment: number | undefined;
-  let killing: Promise<void> | undefined;
+): Promise<Kill> {
+  let aim: Kill | undefined;
+  let shot: NodeJS.Timeout | undefined;
   training.on((event) => {
-    if (event.type !== "writing" || event.step !== step || moment !== undefined) return;
-    moment = Math.random() * Math.min(...recording.checkpoints.map(({ tookMs }) => tookMs));
-    killing = sleep(moment).then(() => training.kill());
+    if (event.type === "writing" && event.step >= step && event.step !== aim?.step) {
+      const shortest = Math.min(...recording.checkpoints.map(({ tookMs }) => tookMs));
+      aim = { step: event.step, moment: aim ? 0 : Math.random() * shortest };
+      shot = setTimeout(() => training.kill(), aim.moment);
+    } else if (event.type === "committed" && event.checkpoint.step === aim?.step) {
+      clearTimeout(shot);
+    }
   });
   const outcome = await training.ended;
-  await killing;
-  if (outcome || moment === undefined) throw new Error("the training was over before it could be killed");
-  return moment;
+  if (outcome || !aim) throw new Error("the training was over before it could be killed");
+  return aim;
 }

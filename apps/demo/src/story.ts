@@ -57,15 +57,14 @@ class Acts {
   }
 
   async trainUntilKilled(): Promise<void> {
-    const killStep = chooseKillStep(this.options);
     this.screen.heading(
       "2. Train again with checkpoints, and be killed",
       `Every ${this.options.every} steps a checkpoint is written while training goes on. Amid one of them comes SIGKILL.`,
     );
     const victim = this.#start(this.killed, { saving: true });
-    const moment = await killDuringSave(victim, killStep, this.killed);
+    const { step, moment } = await killDuringSave(victim, chooseKillStep(this.options), this.killed);
     const verdict = this.screen.style("red", "✗ SIGKILL");
-    const when = `${duration(moment)} into the save of step ${killStep}`;
+    const when = `${duration(moment)} into the save of step ${step}`;
     this.screen.line(`  ${verdict} after step ${this.killed.lastStep}, ${when}`);
   }
 

@@ -13,7 +13,7 @@ export const RECORD_FILE = "checkpoint.json";
 const FORMAT = "holdfast.checkpoint";
 const SEAL = ',\n  "seal": "';
 
-export interface ManifestRef {
+interface ManifestRef {
   readonly rank: number;
   readonly path: string;
   readonly byteLength: number;

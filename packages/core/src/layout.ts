@@ -24,7 +24,7 @@ export interface PlannedFile {
 }
 
 /** Bytes `[start, end)` of the file hold the leaf's tensor. */
-export interface PlacedTensor {
+interface PlacedTensor {
   readonly leaf: Leaf;
   readonly start: number;
   readonly end: number;

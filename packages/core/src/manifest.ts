@@ -49,7 +49,7 @@ export interface ManifestTensor {
 }
 
 /** A second name of a tensor: tied weights are written once. */
-export interface Tie {
+interface Tie {
   readonly group: string;
   readonly name: string;
   readonly to: { readonly group: string; readonly name: string };

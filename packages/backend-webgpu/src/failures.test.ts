@@ -111,7 +111,7 @@ describe("tensors that only the device knows to be unreadable", () => {
 });
 
 // SwiftShader refuses a buffer of exactly 1 GiB; what a GPU refuses depends on the machine.
-describe.runIf(software)("no room on the device", () => {
+describe.runIf(software)("no room on the device (needs SwiftShader, which refuses 1 GiB)", () => {
   const GiB = 2 ** 30;
 
   /** Two views on half a GiB, each a tensor of its own. */

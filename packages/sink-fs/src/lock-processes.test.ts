@@ -18,7 +18,7 @@ const COMMITS = 40;
  * it. None may ever hold it beside another, and what was committed is there.
  */
 test.runIf(process.platform === "linux")(
-  "one of many processes holds the root, though holders are killed",
+  "one of many processes holds the root, though holders are killed (needs Linux)",
   async () => {
     const program = await bundle(new URL("./testing/contender.ts", import.meta.url));
     const root = join(await temporaryDirectory(MEMORY), "checkpoints");

@@ -89,28 +89,34 @@ describe("taking over", () => {
     await save(sinkOf(root), 2);
   });
 
-  test.runIf(process.platform === "linux")("from a process whose pid was given out again", async () => {
-    const root = await temporaryDirectory();
-    await sinkOf(root, { started: "1" }).begin(attemptAt(1), 0);
-    await save(sinkOf(root), 2);
-  });
+  test.runIf(process.platform === "linux")(
+    "from a process whose pid was given out again (needs Linux)",
+    async () => {
+      const root = await temporaryDirectory();
+      await sinkOf(root, { started: "1" }).begin(attemptAt(1), 0);
+      await save(sinkOf(root), 2);
+    },
+  );
 
-  test.runIf(process.platform === "linux")("from a process that was killed, but not waited for", async () => {
-    // The shell starts a child, and becomes a program that does not know of it.
-    const parent = spawn("sh", ["-c", "sleep 60 & echo $!; exec sleep 60"], {
-      stdio: ["ignore", "pipe", "inherit"],
-    });
-    onTestFinished(() => end(parent));
-    const pid = Number(String((await once(parent.stdout, "data"))[0]));
-    await vi.waitUntil(async () => (await readFile(`/proc/${parent.pid}/comm`, "utf8")) === "sleep\n");
-    const { started } = await describeProcess(pid);
-    process.kill(pid, "SIGKILL");
-    await vi.waitUntil(async () => (await readFile(`/proc/${pid}/stat`, "utf8")).includes(") Z "));
+  test.runIf(process.platform === "linux")(
+    "from a process that was killed, but not waited for (needs Linux)",
+    async () => {
+      // The shell starts a child, and becomes a program that does not know of it.
+      const parent = spawn("sh", ["-c", "sleep 60 & echo $!; exec sleep 60"], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      onTestFinished(() => end(parent));
+      const pid = Number(String((await once(parent.stdout, "data"))[0]));
+      await vi.waitUntil(async () => (await readFile(`/proc/${parent.pid}/comm`, "utf8")) === "sleep\n");
+      const { started } = await describeProcess(pid);
+      process.kill(pid, "SIGKILL");
+      await vi.waitUntil(async () => (await readFile(`/proc/${pid}/stat`, "utf8")).includes(") Z "));
 
-    const root = await temporaryDirectory();
-    await sinkOf(root, { pid, started }).begin(attemptAt(1), 0);
-    await save(sinkOf(root), 2);
-  });
+      const root = await temporaryDirectory();
+      await sinkOf(root, { pid, started }).begin(attemptAt(1), 0);
+      await save(sinkOf(root), 2);
+    },
+  );
 
   test("not from a process that lives, however old its heartbeat", async () => {
     const parent = spawn("sleep", ["60"], { stdio: "ignore" });

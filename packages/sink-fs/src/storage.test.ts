@@ -55,7 +55,7 @@ async function smallFileSystem(): Promise<string> {
   return directory;
 }
 
-describe.runIf(canMount)("a disk that is full", () => {
+describe.runIf(canMount)("a disk that is full (needs leave to mount a tmpfs)", () => {
   test("is noticed before anything is written, with what is needed and free", async () => {
     const root = await smallFileSystem();
     const sink = openSink(root);
@@ -101,7 +101,7 @@ describe.runIf(canMount)("a disk that is full", () => {
   });
 });
 
-describe.runIf(canMount)("storage that turned read-only", () => {
+describe.runIf(canMount)("storage that turned read-only (needs leave to mount a tmpfs)", () => {
   test("is told apart, and read all the same", async () => {
     const root = await smallFileSystem();
     const first = fsSink(root);

@@ -86,7 +86,7 @@ describe("a process of its own", () => {
   });
 });
 
-describe.runIf(hasSwiftShader)("SwiftShader", () => {
+describe.runIf(hasSwiftShader)("SwiftShader (needs Linux on x64)", () => {
   let cache = "";
   beforeAll(async () => {
     cache = await mkdtemp(join(tmpdir(), "holdfast-swiftshader-"));

@@ -189,6 +189,37 @@ test("storage that fails to open the newest: the one before serves, and the reas
   }
 });
 
+test("whatever was opened is closed, once: the good, the broken and the unreadable", async () => {
+  const sink = memorySink();
+  await saveSteps(sink, 1, 2, 3);
+  const broken = breaking(sink, "step-00000003");
+  const open: string[] = [];
+  const watched: Sink = {
+    ...broken,
+    async open(id) {
+      const reader = await broken.open(id);
+      open.push(id);
+      const read: typeof reader.read = (path, ...rest) =>
+        id === "step-00000002" && path === "model.safetensors"
+          ? Promise.reject(new Error("EIO"))
+          : reader.read(path, ...rest);
+      const close = async () => {
+        expect(open).toContain(id);
+        open.splice(open.indexOf(id), 1);
+      };
+      return { ...reader, read, close };
+    },
+  };
+  const checkpointer = await openOn(watched);
+  expect((await checkpointer.restore(exampleState(0)))?.passedOver.length).toBe(2);
+  expect((await checkpointer.latestGood())?.passedOver.length).toBe(2);
+  await expect(checkpointer.load({ step: 2 })).rejects.toMatchObject({ code: "SINK_FAILED" });
+  await expect(checkpointer.restore({ model: {} }, { step: 1 })).rejects.toMatchObject({
+    code: "STATE_MISMATCH",
+  });
+  expect(open).toEqual([]);
+});
+
 test("sinks that cannot read or list say so; one that cannot list still finds what is named", async () => {
   const sink = memorySink();
   await saveSteps(sink, 1);

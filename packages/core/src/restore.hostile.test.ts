@@ -13,6 +13,7 @@ import {
   saveSteps,
   utf8,
 } from "./damage-kit";
+import { Digester } from "./digest";
 import type { HoldfastError } from "./errors";
 import { memorySink } from "./memory-sink";
 import type { Sink } from "./sink";
@@ -254,6 +255,39 @@ describe("the manifest, whose digest the record names", () => {
     expect((await manifest((json) => json.files.pop())).message).toContain(rule);
     const part = ({ files }: AnyJson) => Object.assign(files.at(-1), { headBytes: 0, digests: [] });
     expect((await manifest(part)).message).toContain(rule);
+  });
+
+  test("shards outside their file, or in none", async () => {
+    const moved = (by: number, file: number) =>
+      manifest(({ tensors: [{ shards }] }) => {
+        shards[0].file = file;
+        shards[0].start += by;
+        shards[0].end += by;
+      });
+    const outside = {
+      code: "CHECKPOINT_CORRUPT",
+      message: expect.stringContaining("end lies outside its file"),
+    };
+    expect(await moved(1_000_000, 0)).toMatchObject(outside);
+    expect(await moved(7, 0)).toMatchObject(outside); // the last of it is one byte behind the end
+    expect(await moved(0, 99)).toMatchObject(outside);
+  });
+
+  test("a training state of another step", async () => {
+    const reason = await refusal(async (files) => {
+      const bytes = utf8('{"version": 2, "step": 3}');
+      files.set("training_state.json", bytes);
+      const digester = await Digester.create("xxh64");
+      const { byteLength } = bytes;
+      await forgeManifest(files, (json) => {
+        Object.assign(json.files.at(-1), {
+          byteLength,
+          headBytes: byteLength,
+          digests: [digester.digest(bytes)],
+        });
+      });
+    });
+    expect(reason.message).toContain("step-00000002/training_state.json is of another step");
   });
 
   test("that is no JSON or no object", async () => {

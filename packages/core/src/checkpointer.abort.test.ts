@@ -1,10 +1,8 @@
-import { getEventListeners } from "node:events";
 import { describe, expect, test, vi } from "vitest";
 import { AsyncCheckpointer } from "./checkpointer";
 import { KiB, MiB } from "./chunk-pool";
-import type { Save } from "./save-handle";
 import { TestBackend } from "./test-backends";
-import { contents, Gate, isPending, type SinkOperation, TestSink, watchPools } from "./test-kit";
+import { contents, Gate, isPending, type SinkOperation, TestSink, turns, watchPools } from "./test-kit";
 import { exampleState } from "./test-state";
 
 const pools = watchPools();
@@ -78,6 +76,18 @@ describe.each(["before", "after"] as const)("abort %s a sink's operation", (mome
   );
 });
 
+test("abort during a commit that then fails: that is a failure", async () => {
+  const { sink, checkpointer } = await open();
+  const gate = new Gate();
+  sink.hooks.commit = () => gate.before(() => Promise.reject(new Error("EIO")));
+  const save = checkpointer.save({ step: 1, state });
+  await gate.reached;
+  save.abort();
+  gate.open();
+  await expect(save.committed).rejects.toMatchObject({ code: "SINK_FAILED", cause: { message: "EIO" } });
+  expect(await contents(sink.inner)).toEqual([]);
+});
+
 test("aborted at any moment, a save is either committed and listed, or aborted and gone", async () => {
   const outcomes = new Set<string>();
   for (let moment = 0; moment < 400; moment += 3) {
@@ -116,7 +126,7 @@ describe("abort in the line", () => {
     second.abort();
     expect(await second.committed).toEqual(aborted);
     await fourth.staged;
-    expect(backend.taken).toBe(3);
+    expect([backend.taken, backend.open]).toEqual([3, 2]);
     gate.open();
     expect((await first.committed).outcome).toBe("committed");
     expect((await fourth.committed).outcome).toBe("committed");
@@ -155,37 +165,20 @@ describe("abort in the line", () => {
   });
 });
 
-describe("AbortSignal", () => {
-  test("aborted before: nothing is looked at", async () => {
-    const { sink, backend, checkpointer } = await open();
-    const save = checkpointer.save({ step: 1, state, signal: AbortSignal.abort(new Error("no more")) });
-    await save.staged;
-    expect(await save.committed).toEqual({ ...aborted, mode: undefined });
-    expect([backend.taken, sink.calls]).toEqual([0, []]);
-  });
-
-  test("aborted meanwhile, by whatever reason, it aborts the save", async () => {
-    const { sink, checkpointer } = await open();
-    const [gate, controller] = [new Gate(), new AbortController()];
-    sink.hooks.finish = gate.before;
-    const save = checkpointer.save({ step: 1, state, signal: controller.signal });
-    await gate.reached;
-    controller.abort(new TypeError("the user closed the tab"));
-    expect(await save.committed).toEqual(aborted);
-    await expectContents(sink, []);
-  });
-
-  test("is let go of when the save has ended, so that one may serve all saves of a run", async () => {
-    const { sink, checkpointer } = await open();
-    const { signal } = new AbortController();
-    const saves: Save[] = [];
-    for (const step of [1, 2, 3]) saves.push(checkpointer.save({ step, state, signal }));
-    expect(getEventListeners(signal, "abort")).toHaveLength(3);
-    await Promise.all(saves.map((save) => save.committed));
-    await checkpointer.close();
-    expect(getEventListeners(signal, "abort")).toHaveLength(0);
-    expect(await contents(sink.inner)).toHaveLength(3);
-  });
+test("a chunk comes back when the device has stopped writing to it, and not before", async () => {
+  const { sink, backend, checkpointer } = await open();
+  const [begin, read] = [new Gate(), new Gate()];
+  sink.hooks.begin = begin.before;
+  let reads = 0;
+  backend.read = (run) => (++reads === 3 ? read.before(run) : run());
+  const save = checkpointer.save({ step: 1, state });
+  await Promise.all([begin.reached, read.reached]);
+  save.abort();
+  await save.committed;
+  await turns();
+  expect(pools.lentBytes).toBe(4 * KiB);
+  read.open();
+  await vi.waitFor(() => expect(pools.lentBytes).toBe(0));
 });
 
 test("abort after the end changes nothing", async () => {

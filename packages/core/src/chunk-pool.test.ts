@@ -1,0 +1,77 @@
+import { expect, test } from "vitest";
+import { ChunkPool, KiB } from "./chunk-pool";
+import { isPending } from "./test-kit";
+
+const pool = (chunks: number) => new ChunkPool({ bytes: chunks * 4 * KiB, shared: false });
+
+test("lends as many chunks as the budget pays for, then to who waits longest", async () => {
+  const lending = pool(2);
+  const [first, second] = [await lending.acquire(), await lending.acquire()];
+  const order: number[] = [];
+  const third = lending.acquire().then((chunk) => {
+    order.push(3);
+    return chunk;
+  });
+  const fourth = lending.acquire().then((chunk) => {
+    order.push(4);
+    return chunk;
+  });
+  expect(await isPending(third)).toBe(true);
+  first.release();
+  expect((await third).bytes).toBe(first.bytes);
+  expect(await isPending(fourth)).toBe(true);
+  second.release();
+  await fourth;
+  expect(order).toEqual([3, 4]);
+  expect([lending.lentBytes, lending.peakBytes]).toEqual([8 * KiB, 8 * KiB]);
+});
+
+test("a chunk that is released twice is lent once", async () => {
+  const lending = pool(1);
+  const first = await lending.acquire();
+  first.release();
+  const second = await lending.acquire();
+  first.release();
+  expect(lending.lentBytes).toBe(4 * KiB);
+  expect(await isPending(lending.acquire())).toBe(true);
+  second.release();
+});
+
+test("who gives up waiting gets nothing, and those behind move up", async () => {
+  const lending = pool(1);
+  const first = await lending.acquire();
+  const controller = new AbortController();
+  const gaveUp = lending.acquire(controller.signal);
+  const patient = lending.acquire();
+  const reason = new Error("no longer");
+  controller.abort(reason);
+  await expect(gaveUp).rejects.toBe(reason);
+  first.release();
+  (await patient).release();
+  expect(lending.lentBytes).toBe(0);
+  await expect(lending.acquire(controller.signal)).rejects.toBe(reason);
+});
+
+test("a chunk that is granted at the moment of an abort goes to the next", async () => {
+  const lending = pool(1);
+  const first = await lending.acquire();
+  const controller = new AbortController();
+  const gaveUp = lending.acquire(controller.signal);
+  first.release();
+  controller.abort();
+  await expect(gaveUp).rejects.toMatchObject({ name: "AbortError" });
+  (await lending.acquire()).release();
+  expect(lending.lentBytes).toBe(0);
+});
+
+test("chunks are 8 MiB, or what lets four of them fit into less", () => {
+  const sizeOf = (bytes: number) => {
+    const { chunkBytes, size } = new ChunkPool({ bytes, shared: false });
+    return [chunkBytes / KiB, size];
+  };
+  expect(sizeOf(256 * 1024 * KiB)).toEqual([8192, 32]);
+  expect(sizeOf(1024 * KiB)).toEqual([256, 4]);
+  expect(sizeOf(16 * KiB)).toEqual([4, 4]);
+  expect(sizeOf(11 * KiB)).toEqual([4, 2]);
+  expect(sizeOf(4 * KiB)).toEqual([4, 1]);
+});

@@ -4,35 +4,40 @@ import { HoldfastError } from "./errors";
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
 /**
- * The value as JSON text, having checked that JSON holds all of it: `JSON.stringify` would drop functions
- * and `undefined`, turn NaN into null and a Map into `{}`, without a word.
+ * The value as JSON text that `JSON.parse` turns into the same value again. `JSON.stringify` would drop
+ * functions and `undefined`, turn NaN into null, −0 into 0 and a Map into `{}`, without a word.
  * @throws HoldfastError `NOT_JSON` naming the place
  */
 export function encodeJson(value: unknown, name: string): string {
-  check(value, name, new Set());
-  return JSON.stringify(value);
+  return encode(value, name, new Set());
 }
 
-function check(value: unknown, path: string, above: Set<object>): void {
-  if (value === null || typeof value === "boolean" || typeof value === "string") return;
+function encode(value: unknown, path: string, above: Set<object>): string {
+  if (value === null || typeof value === "boolean" || typeof value === "string") return JSON.stringify(value);
   if (typeof value === "number") {
     if (!Number.isFinite(value)) throw refuse(path, String(value));
-    return;
+    return Object.is(value, -0) ? "-0" : String(value);
   }
   if (typeof value !== "object") throw refuse(path, value === undefined ? "undefined" : `a ${typeof value}`);
   if (above.has(value)) throw refuse(path, "a cycle");
   if (above.size > MAX_DEPTH) throw refuse(path, `nested more than ${MAX_DEPTH} deep`);
   above.add(value);
-  if (Array.isArray(value)) {
-    for (let i = 0; i < value.length; i++) check(value[i], `${path}[${i}]`, above);
-  } else {
-    const prototype: unknown = Object.getPrototypeOf(value);
-    if ((prototype !== Object.prototype && prototype !== null) || "toJSON" in value) {
-      throw refuse(path, `a ${value.constructor?.name ?? "class instance"}`);
-    }
-    for (const [key, child] of Object.entries(value)) check(child, `${path}.${key}`, above);
-  }
+  const text = Array.isArray(value)
+    ? `[${Array.from(value, (child, i) => encode(child, `${path}[${i}]`, above)).join(",")}]`
+    : encodeObject(value, path, above);
   above.delete(value);
+  return text;
+}
+
+function encodeObject(value: object, path: string, above: Set<object>): string {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if ((prototype !== Object.prototype && prototype !== null) || "toJSON" in value) {
+    throw refuse(path, `a ${value.constructor?.name ?? "class instance"}`);
+  }
+  const fields = Object.entries(value).map(
+    ([key, child]) => `${JSON.stringify(key)}:${encode(child, `${path}.${key}`, above)}`,
+  );
+  return `{${fields.join(",")}}`;
 }
 
 const MAX_DEPTH = 500;

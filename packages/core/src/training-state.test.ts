@@ -112,3 +112,13 @@ describe("what boostr's older versions wrote", () => {
     ]);
   });
 });
+
+test("boostr's learning rate of null, which was NaN, is not taken for 0", () => {
+  const bytes = new TextEncoder().encode('{"step": 1, "learning_rate": null}');
+  expect(() => decodeTraining(bytes, "training_state.json")).toThrow(
+    expect.objectContaining({
+      code: "CHECKPOINT_CORRUPT",
+      message: expect.stringContaining("learning_rate"),
+    }),
+  );
+});

@@ -71,7 +71,9 @@ export function decodeTraining(bytes: Uint8Array, file: string): Training {
       `${file} has version ${version}; this one reads up to ${VERSION}: update @holdfast/core`,
     );
   }
-  const learningRate = fields.get("learning_rate") ?? 0;
+  // boostr writes a rate of NaN as null, and cannot read it back; to take it for 0 would be to make it up.
+  const rate = fields.get("learning_rate");
+  const learningRate = rate === undefined ? 0 : rate;
   if (typeof learningRate !== "number") throw fields.fail("learning_rate", "is not a number");
   return {
     step: fields.count("step"),

@@ -101,7 +101,8 @@ export class SaveLine {
     entry.snapshot = snapshot;
     // Retained tensors are safe when `save` returns, however late the caller looks.
     if (snapshot.mode === "retained") entry.stallMs = performance.now() - entry.request.startedAt;
-    snapshot.staged.then(
+    // Once the save is over nobody reads the tensors, even if the device never confirms its copy.
+    Promise.race([snapshot.staged, entry.handle.ended]).then(
       () => this.#staged(entry),
       (error) => entry.handle.failStaging(error),
     );

@@ -140,6 +140,16 @@ describe("a device that hangs while it is read", () => {
     await vi.waitFor(() => expect(pools.lentBytes).toBe(0));
   });
 
+  test("costs no more than the save if it never confirms its copy, and the training goes on", async () => {
+    const { sink, backend, checkpointer } = await open();
+    backend.staged = () => new Promise(() => {});
+    const save = checkpointer.save({ step: 1, state });
+    const rejected = expect(save.committed).rejects.toMatchObject({ code: "TIMEOUT" });
+    await vi.advanceTimersByTimeAsync(DEFAULT_TIMEOUT);
+    await Promise.all([rejected, save.staged]); // nobody reads the tensors any more
+    expect([backend.open, await contents(sink.inner)]).toEqual([0, []]);
+  });
+
   test("costs no chunk if the backend heeds the signal", async () => {
     const { backend, checkpointer } = await open();
     backend.read = (_run, _into, signal) =>

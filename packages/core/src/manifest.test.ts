@@ -63,18 +63,16 @@ const manifests: fc.Arbitrary<Manifest> = fc
       worldSize: count,
       digest: fc.constant(digest),
       blockBytes: fc.constant(blockBytes),
-      files: fc
-        .nat(3 * 4096)
-        .chain((headBytes) =>
-          digests(headBytes, blockBytes, digest).map((list) => [
-            {
-              path: "rank_0/model.safetensors",
-              byteLength: Number.MAX_SAFE_INTEGER,
-              headBytes,
-              digests: list,
-            },
-          ]),
-        ),
+      files: fc.nat(3 * 4096).chain((headBytes) =>
+        digests(headBytes, blockBytes, digest).map((list) => [
+          {
+            path: "rank_0/model.safetensors",
+            byteLength: Number.MAX_SAFE_INTEGER,
+            headBytes,
+            digests: list,
+          },
+        ]),
+      ),
       tensors: fc.uniqueArray(tensor(blockBytes, digest), {
         maxLength: 4,
         selector: ({ group, name }) => tensorKey(group, name),

@@ -3,5 +3,6 @@ import { defineConfig } from "tsup";
 export default defineConfig({
   entry: { demo: "src/demo.ts", train: "src/train.ts", worker: "src/worker.ts" },
   format: "esm",
+  clean: true,
   target: "node20",
 });

@@ -7,6 +7,7 @@ export default defineConfig({
     conformance: "src/conformance/index.ts",
   },
   format: "esm",
+  clean: true,
   target: "es2022",
   dts: { compilerOptions: { ignoreDeprecations: "6.0" } },
   sourcemap: true,

@@ -24,7 +24,10 @@ export class CheckpointWriter {
     private readonly timeout: number,
   ) {}
 
-  /** @throws HoldfastError if the save failed; the reason of `request.aborted` if it was given up */
+  /**
+   * Writes one checkpoint; its snapshot is closed afterwards, however it went.
+   * @throws HoldfastError if the save failed; the reason of `request.aborted` if it was given up
+   */
   async write(request: WriteRequest): Promise<Finished> {
     const { step } = request;
     const timedOut = new AbortController();

@@ -73,7 +73,10 @@ export class ChunkPool {
   }
 
   #grow(): Uint8Array | undefined {
-    return this.#allocated < this.size ? this.#allocate(this.#allocated++) : undefined;
+    if (this.#allocated === this.size) return undefined;
+    const memory = this.#allocate(this.#allocated);
+    this.#allocated++; // not before: an allocation that failed is no chunk
+    return memory;
   }
 
   #wait(signal?: AbortSignal): Promise<Uint8Array> {

@@ -28,7 +28,7 @@ export interface CommitRecord {
   readonly worldSize: number;
   /** When it was committed, by the writer's clock: ISO 8601. */
   readonly createdAt: string;
-  /** Bytes of all files of all ranks, the small ones included. */
+  /** Bytes of all files of all ranks, the small ones included, but for this record. */
   readonly byteLength: number;
   readonly groups: readonly string[];
   readonly metrics: Readonly<Record<string, number>>;

@@ -25,6 +25,7 @@ describe("encodeJson", () => {
       [Array(2), "extra[0] is undefined"], // holes
       [() => 1, "extra is a function"],
       [{ a: Symbol("x") }, "extra.a is a symbol"],
+      [{ a: { [Symbol("x")]: 1 } }, "extra.a is an object with symbols for keys"],
       [1n, "extra is a bigint"],
       [Number.NaN, "extra is NaN"],
       [{ a: [Number.POSITIVE_INFINITY] }, "extra.a[0] is Infinity"],

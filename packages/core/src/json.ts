@@ -34,6 +34,7 @@ function encodeObject(value: object, path: string, above: Set<object>): string {
   if ((prototype !== Object.prototype && prototype !== null) || "toJSON" in value) {
     throw refuse(path, `a ${value.constructor?.name ?? "class instance"}`);
   }
+  if (Object.getOwnPropertySymbols(value).length > 0) throw refuse(path, "an object with symbols for keys");
   const fields = Object.entries(value).map(
     ([key, child]) => `${JSON.stringify(key)}:${encode(child, `${path}.${key}`, above)}`,
   );

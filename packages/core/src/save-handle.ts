@@ -20,7 +20,7 @@ export interface Committed {
   readonly outcome: "committed";
   /** `step-00000100` */
   readonly id: string;
-  /** Bytes in storage, all files together. */
+  /** Bytes in storage: of every file but the commit record. */
   readonly bytes: number;
   readonly mode: SnapshotMode;
   /** Milliseconds from the call of `save` until the tensors could change. */

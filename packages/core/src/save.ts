@@ -47,7 +47,8 @@ export interface Written {
 const CLEAN_UP_MS = 5000;
 
 /**
- * Writes and commits one checkpoint, and closes its snapshot as soon as the last byte was read.
+ * Writes and commits one checkpoint, and closes its snapshot as soon as the last byte was read. Where that
+ * never happens, closing is left to the caller.
  * @throws the signal's reason, or a HoldfastError; nothing of the attempt is left then, as far as the sink can help it
  */
 export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment): Promise<Written> {
@@ -112,8 +113,6 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
     throw new HoldfastError("SINK_FAILED", `${sink.name}: step ${attempt.step}: ${messageOf(error)}`, {
       cause: error,
     });
-  } finally {
-    snapshot.close();
   }
 }
 

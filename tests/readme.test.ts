@@ -1,4 +1,4 @@
-/** The code in the READMEs runs, as it stands, in a directory of its own. */
+/** The code in the READMEs has the right types and runs, as it stands, in a directory of its own. */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -22,18 +22,60 @@ const READMES = [
   "packages/sink-fs/README.md",
 ];
 
+interface Example {
+  readonly number: number;
+  readonly code: string;
+  readonly directory: string;
+  readonly file: string;
+}
+
+/** Every block of TypeScript in a README, in a file of its own. */
+function examplesIn(path: string): readonly Example[] {
+  const blocks = readFileSync(join(root, path), "utf8").matchAll(/^```ts\n(.*?)^```$/gms);
+  return [...blocks].map(([, code = ""], index) => {
+    const directory = join(workspace, path.replaceAll("/", "-"), String(index + 1));
+    const file = join(directory, "example.ts");
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(file, code);
+    return { number: index + 1, code, directory, file };
+  });
+}
+
+const examples = new Map(READMES.map((path) => [path, examplesIn(path)]));
+
+/** All of them in one program, under this repository's own rules, which are strict. */
+function compile(): ts.Program {
+  const { config } = ts.readConfigFile(join(root, "tsconfig.json"), ts.sys.readFile);
+  const files = [...examples.values()].flat().map(({ file }) => file);
+  const { options, errors } = ts.parseJsonConfigFileContent({ ...config, include: [], files }, ts.sys, root);
+  if (errors.length > 0) throw new Error(format(errors));
+  return ts.createProgram(files, options);
+}
+
+function format(diagnostics: readonly ts.Diagnostic[]): string {
+  return ts.formatDiagnostics(diagnostics, {
+    getCurrentDirectory: () => workspace,
+    getCanonicalFileName: (name) => name,
+    getNewLine: () => "\n",
+  });
+}
+
+const program = compile();
+
 describe.each(READMES)("%s", (path) => {
-  const blocks = [...readFileSync(join(root, path), "utf8").matchAll(/^```ts\n(.*?)^```$/gms)].map(
-    ([, code = ""]) => code,
-  );
+  const own = examples.get(path) ?? [];
 
   test("has code", () => {
-    expect(blocks.length).toBeGreaterThan(0);
+    expect(own.length).toBeGreaterThan(0);
   });
 
-  test.each(blocks.map((code, i) => [i + 1, code] as const))("example %i runs", (number, code) => {
-    const directory = join(workspace, path.replaceAll("/", "-"), String(number));
-    mkdirSync(directory, { recursive: true });
+  test.each(own)("example $number has the right types", ({ file }) => {
+    const source = program.getSourceFile(file);
+    if (!source) throw new Error(`${file} is not in the program`);
+    expect(format(ts.getPreEmitDiagnostics(program, source))).toBe("");
+  });
+
+  test.each(own)("example $number runs", ({ code, directory }) => {
     const { outputText } = ts.transpileModule(PRELUDE + code, {
       compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 },
     });

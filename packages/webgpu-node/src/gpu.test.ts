@@ -81,6 +81,18 @@ describe("a process of its own", () => {
     expect(result).toEqual({ code: 0, signal: null, out: "4194304\n" });
   });
 
+  // Where there is no SwiftShader, Dawn does not come by its adapters through the Vulkan loader.
+  test.runIf(hasSwiftShader)("that found no adapter may try again (needs Linux on x64)", async () => {
+    const result = await run(`process.env.VK_DRIVER_FILES = "/nowhere";
+      const refusals = await Promise.all([1, 2].map(() => openDevice().catch(({ message }) => message)));
+      for (const refusal of refusals) console.log(refusal.slice(0, 17));
+      delete process.env.VK_DRIVER_FILES;
+      const device = await openDevice();
+      console.log(device.limits.maxBufferSize > 0, (await openDevice()) !== device);`);
+    expect(result.out).toBe("no WebGPU adapter\nno WebGPU adapter\ntrue true\n");
+    expect(result.code).toBe(0);
+  });
+
   test("ends with its own exit code while the device is at work", async () => {
     expect(await run(`${BUSY} process.exit(3);`)).toEqual({ code: 3, signal: null, out: "" });
   });

@@ -16,11 +16,15 @@ let opened: Promise<NodeGpu> | undefined;
 
 /**
  * Opens WebGPU: the machine's GPU if Dawn finds one, else SwiftShader. Sets `navigator.gpu` and WebGPU's
- * globals (`GPUBufferUsage` …) as a browser has them. Opens once; later calls return the same.
+ * globals (`GPUBufferUsage` …) as a browser has them. Opens once; later calls return the same, or try
+ * again if it failed.
  * @throws Error if the machine has no GPU and SwiftShader does not run on it.
  */
 export function openGpu(): Promise<NodeGpu> {
-  opened ??= open();
+  opened ??= open().catch((error: unknown) => {
+    opened = undefined;
+    throw error;
+  });
   return opened;
 }
 

@@ -7,13 +7,13 @@ import {
   HoldfastError,
   isHoldfastError,
   isSafePath,
+  MANIFEST_FILE,
   type SmallFile,
   type WrittenFile,
 } from "@holdfast/core";
 import { publish } from "./commit";
 import { errnoOf } from "./errors";
 import { ifPresent, type OpenFile, readSmallFile, syncDirectory, writeFully } from "./file-ops";
-import { MANIFEST_FILE } from "./names";
 import type { Root } from "./root";
 import { writeChunks } from "./write-chunks";
 

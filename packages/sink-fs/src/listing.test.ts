@@ -20,6 +20,9 @@ async function mixedRoot(): Promise<string> {
   }
   await mkdir(join(root, "step-00000003.r2"));
   await writeFile(join(root, "step-00000003.r2", "checkpoint.json"), "{}");
+  await mkdir(join(root, "step-00000006", "checkpoint.json"), { recursive: true });
+  await mkdir(join(root, "step-00000008"));
+  await symlink("../step-00000001/checkpoint.json", join(root, "step-00000008", "checkpoint.json"));
   await writeFile(join(root, ".lock-draft-0123"), "");
   await writeFile(join(root, "step-00000004"), "");
   await symlink("step-00000001", join(root, "step-00000005"));
@@ -32,7 +35,8 @@ const committed = [
   { id: "step-00000001", state: "committed" },
   { id: "step-00000003.r2", state: "committed" },
 ];
-const broken = { id: "step-00000002", state: "broken" };
+/** Without a record, with a directory of its name, with a link. */
+const broken = [2, 6, 8].map((step) => ({ id: `step-0000000${step}`, state: "broken" }));
 
 function byId(a: { id: string }, b: { id: string }): number {
   return a.id < b.id ? -1 : 1;
@@ -43,7 +47,7 @@ describe("a root with one of everything", () => {
     const sink = fsSink(await mixedRoot());
     expect([...(await sink.list())].sort(byId)).toEqual(committed);
     expect([...(await sink.list({ all: true }))].sort(byId)).toEqual(
-      [attempt, ...committed, broken].sort(byId),
+      [attempt, ...committed, ...broken].sort(byId),
     );
   });
 

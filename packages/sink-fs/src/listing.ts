@@ -1,7 +1,7 @@
 /** What lies in a root. */
-import { parseId, type StoredCheckpoint } from "@holdfast/core";
+import { parseId, RECORD_FILE, type StoredCheckpoint } from "@holdfast/core";
 import { ifPresent } from "./file-ops";
-import { ATTEMPT_PREFIX, RECORD_FILE } from "./names";
+import { ATTEMPT_PREFIX } from "./names";
 import type { Root } from "./root";
 
 /** Checkpoints with a commit record; with `all`, those without, and attempts, by the names of their directories. */
@@ -13,8 +13,8 @@ export async function listCheckpoints(root: Root, all: boolean): Promise<readonl
     if (kind !== "directory") continue;
     if (all && name.startsWith(ATTEMPT_PREFIX)) found.push({ id: name, state: "in-progress" });
     if (!parseId(name)) continue;
-    if (await ifPresent(root.ops.lstat(root.at(name, RECORD_FILE))))
-      found.push({ id: name, state: "committed" });
+    const record = await ifPresent(root.ops.lstat(root.at(name, RECORD_FILE)));
+    if (record?.kind === "file") found.push({ id: name, state: "committed" });
     // Without a record it is broken, unless it was deleted while we looked.
     else if (all && (await ifPresent(root.ops.lstat(root.at(name)))))
       found.push({ id: name, state: "broken" });

@@ -1,10 +1,6 @@
 /** What lies in a root, by name. Everything but checkpoints begins with a dot, so that readers pass it over. */
 import { type Attempt, formatId } from "@holdfast/core";
 
-/** The commit record: a checkpoint's directory without one is broken. */
-export const RECORD_FILE = "checkpoint.json";
-export const MANIFEST_FILE = "manifest.json";
-
 export const ATTEMPT_PREFIX = ".attempt-";
 /** What was renamed away in order to be removed. */
 export const TRASH_PREFIX = ".trash-";

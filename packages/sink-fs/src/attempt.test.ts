@@ -5,7 +5,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { describeOwner } from "./owner";
 import { FsSink } from "./sink";
 import { FaultyFileOps, type Operation } from "./testing/faulty-file-ops";
-import { attemptAt, bytesOf, idsOf, Lender, namesIn, temporaryDirectory } from "./testing/save";
+import { attemptAt, bytesOf, idsOf, Lender, namesIn, save, temporaryDirectory } from "./testing/save";
 
 const ID = "step-00000001";
 const RECORD = { path: "checkpoint.json", bytes: bytesOf(100, 1) };
@@ -153,6 +153,18 @@ describe("a commit", () => {
     await expect(commit).rejects.toMatchObject({ code: "ROOT_INVALID" });
     expect(await namesIn(root)).toEqual([]);
     expect(await idsOf(new FsSink(`${root}-moved`, new FaultyFileOps(), describeOwner))).toEqual([]);
+  });
+
+  test("is remembered until the next attempt begins", async () => {
+    const sink = sinkWith(await temporaryDirectory(), () => {});
+    for (const step of [1, 2]) {
+      await save(sink, step);
+      expect(await sink.status(attemptAt(step))).toMatchObject({ committed: true });
+      await expect(sink.commit(attemptAt(step), "step-00000009", [RECORD])).rejects.toMatchObject({
+        code: "SINK_FAILED",
+      });
+    }
+    expect(await sink.status(attemptAt(1))).toMatchObject({ committed: false });
   });
 
   test("of what is no id, or was not begun here, is refused", async () => {

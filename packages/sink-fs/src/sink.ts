@@ -49,8 +49,8 @@ export class FsSink implements Sink {
     digests: [],
   } as const;
   readonly #root: Root;
+  /** Those that are over stay until the next `begin`, so that `status` knows how they ended. */
   readonly #attempts = new Map<string, FsAttempt>();
-  readonly #committed = new Set<string>();
   #lock: RootLock | undefined;
   /** Whoever takes the lock or gives it back waits for those before. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -82,9 +82,7 @@ export class FsSink implements Sink {
   }
 
   async status(attempt: Attempt): Promise<AttemptStatus> {
-    const name = attemptName(attempt);
-    if (this.#committed.has(name)) return { finished: [], failed: [], committed: true };
-    const status = this.#attempts.get(name)?.status();
+    const status = this.#attempts.get(attemptName(attempt))?.status();
     return status ?? { finished: [], failed: [], committed: false };
   }
 
@@ -100,8 +98,6 @@ export class FsSink implements Sink {
         throw new HoldfastError("SINK_FAILED", `${name} cannot become ${id}: it is not under way here`);
       }
       await writer.commit(id, files, async () => (await this.#lock?.isHeld()) ?? false);
-      this.#attempts.delete(name);
-      this.#committed.add(name);
     });
   }
 

@@ -162,6 +162,20 @@ describe("directories that others wrote load when named", () => {
     }
   });
 
+  test("with a name that cannot be a group's are refused, and told which", async () => {
+    const root = await temporaryDirectory();
+    await mkdir(join(root, "downloads"));
+    const file = join(root, "downloads", "my model.safetensors");
+    await writeFile(file, safetensors({ weight: new Float32Array([1, 2]) }));
+    const checkpointer = await openCheckpointer(root);
+    await expect(checkpointer.load({ id: "downloads" })).rejects.toMatchObject({
+      code: "CHECKPOINT_CORRUPT",
+      message: expect.stringContaining("downloads/my model.safetensors has a name"),
+    });
+    await rename(file, join(root, "downloads", "my_model.safetensors"));
+    expect((await checkpointer.load({ id: "downloads" }))?.state).toHaveProperty("my_model");
+  });
+
   test("and our own, split and stripped of what is ours", async () => {
     const root = await temporaryDirectory();
     const checkpointer = await openCheckpointer(root, { maxShardBytes: 3000 });

@@ -39,7 +39,11 @@ describe("opening", () => {
       ["a/b.bin", { path: "a/b.bin", byteLength: 7 }],
       ["config.json", { path: "config.json", byteLength: 11 }],
       ["model.safetensors", { path: "model.safetensors", byteLength: 17 }],
+      ["sp ace", { path: "sp ace", byteLength: 6 }],
     ]);
+    const into = new Uint8Array(6);
+    await reader.read("sp ace", 0, into);
+    expect(Buffer.from(into).toString()).toBe("sp ace");
     await reader.close();
   });
 

@@ -107,12 +107,15 @@ class FsReader implements CheckpointReader {
   }
 }
 
-/** Every regular file, by its path in the checkpoint. Names that no checkpoint has are passed over. */
+/**
+ * Every regular file, by its path in the checkpoint. What is hidden (`.git`, a half copy) is no part of it; a
+ * name that we would not write (`my model.safetensors`) is, so that whoever looks for tensors can refuse it.
+ */
 async function listFiles(ops: FileOps, root: string, id: string, prefix = "", depth = 1): Promise<string[]> {
   const files: string[] = [];
   for (const { name, kind } of await ops.readdir(`${root}/${prefix}`)) {
     if (kind === "link") throw linked(`${id}/${prefix}${name}`);
-    if (!isSafeName(name)) continue;
+    if (name.startsWith(".")) continue;
     if (kind === "file") files.push(prefix + name);
     if (kind === "directory" && depth < MAX_DEPTH) {
       files.push(...(await listFiles(ops, root, id, `${prefix}${name}/`, depth + 1)));

@@ -97,10 +97,14 @@ export async function readFully(file: OpenFile, into: Uint8Array, position: numb
   return done;
 }
 
-/** A whole file, for the small ones. */
-export function readSmallFile(ops: FileOps, path: string): Promise<Uint8Array> {
+/** A whole file, for the small ones; of one that claims to be longer, its first `limit` bytes. */
+export function readSmallFile(
+  ops: FileOps,
+  path: string,
+  limit = Number.POSITIVE_INFINITY,
+): Promise<Uint8Array> {
   return withFile(ops, path, "read", async (file) => {
-    const bytes = new Uint8Array((await file.stat()).byteLength);
+    const bytes = new Uint8Array(Math.min((await file.stat()).byteLength, limit));
     return bytes.subarray(0, await readFully(file, bytes, 0));
   });
 }

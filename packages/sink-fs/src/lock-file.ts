@@ -7,6 +7,9 @@ export const MARK_AT = PREFIX.length;
 export const HELD = new TextEncoder().encode("1");
 export const FREE = new TextEncoder().encode("0");
 
+/** Some 300 are written; what is longer is no lock of ours, and not worth the memory. */
+export const MAX_LOCK_BYTES = 4096;
+
 export interface LockContent {
   readonly held: boolean;
   readonly owner: Owner;

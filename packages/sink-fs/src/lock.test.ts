@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdir, readFile, unlink, utimes, writeFile } from "node:fs/promises";
+import { readdir, readFile, truncate, unlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { nodeFileOps } from "./node-file-ops";
@@ -220,6 +220,15 @@ describe("taking over", () => {
     await save(second, 2);
     await expect(save(first, 3)).rejects.toMatchObject({ code: "ROOT_LOCKED" });
   });
+});
+
+test("a lock that claims a terabyte is not read into memory, and is held until it is old", async () => {
+  const root = await temporaryDirectory();
+  await writeFile(join(root, ".lock-000007"), "");
+  await truncate(join(root, ".lock-000007"), 2 ** 40);
+  await expect(save(sinkOf(root), 1)).rejects.toMatchObject({ code: "ROOT_LOCKED" });
+  await age(root, 2 * MINUTE);
+  await save(sinkOf(root), 1);
 });
 
 describe("file systems without hard links", () => {

@@ -34,7 +34,7 @@ import {
   highestGeneration,
   removeGenerationsBelow,
 } from "./generations";
-import { decodeLock, HELD, MARK_AT } from "./lock-file";
+import { decodeLock, HELD, MARK_AT, MAX_LOCK_BYTES } from "./lock-file";
 import { formatOwner, livenessOf, type Owner } from "./owner";
 import type { Root } from "./root";
 
@@ -88,7 +88,7 @@ export class RootLock {
     if ((await highestGeneration(this.root)) !== this.generation) return false;
     // Somebody may have removed all locks by hand, and somebody else begun to count anew.
     const path = generationPath(this.root, this.generation);
-    const content = await ifPresent(readSmallFile(this.root.ops, path));
+    const content = await ifPresent(readSmallFile(this.root.ops, path, MAX_LOCK_BYTES));
     return content !== undefined && decodeLock(content)?.owner.nonce === this.nonce;
   }
 
@@ -112,7 +112,7 @@ export class RootLock {
 async function isFree(root: Root, highest: number, self: Owner): Promise<boolean> {
   if (highest === 0) return true;
   const path = generationPath(root, highest);
-  const content = await ifPresent(readSmallFile(root.ops, path));
+  const content = await ifPresent(readSmallFile(root.ops, path, MAX_LOCK_BYTES));
   if (!content) return false;
   const lock = decodeLock(content);
   if (lock && (!lock.held || givenUp.has(lock.owner.nonce))) return true;

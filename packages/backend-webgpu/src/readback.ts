@@ -47,13 +47,36 @@ export class Readback {
     while (this.#busy.size < STAGING_BUFFERS) {
       const next = this.#waiting.shift();
       if (!next) return;
-      if (!next.read.ended) void this.#transfer(next.transfer, next.read);
+      if (!next.read.ended) this.#serve(next.transfer, next.read);
     }
   }
 
-  async #transfer(transfer: Transfer, read: PendingRead): Promise<void> {
-    const staging = this.#idle.pop() ?? this.#allocate();
+  #serve(transfer: Transfer, read: PendingRead): void {
+    let staging: Staging;
+    try {
+      staging = this.#idle.pop() ?? this.#allocate();
+    } catch (cause) {
+      read.fail(notReadBack(cause));
+      return;
+    }
     this.#busy.add(staging);
+    const end = (usable: boolean) => {
+      // If it is not known any more, the ring was closed meanwhile.
+      if (this.#busy.delete(staging) && usable) this.#idle.push(staging);
+      else staging.buffer.destroy();
+      this.#pump();
+    };
+    this.#transfer(transfer, read, staging).then(
+      () => end(true),
+      (cause: unknown) => {
+        read.fail(notReadBack(cause));
+        end(false);
+      },
+    );
+  }
+
+  /** Rejects with what the device refused, or what the browser threw. */
+  async #transfer(transfer: Transfer, read: PendingRead, staging: Staging): Promise<void> {
     const { result: mapping, refusal } = this.#guard.scoped(() => this.#submit(transfer, staging.buffer));
     const [noMemory, refused, unmapped] = await Promise.all([
       staging.refusal,
@@ -63,17 +86,11 @@ export class Readback {
         (error: unknown) => error,
       ),
     ]);
-    if (unmapped === undefined) {
-      if (!refused) read.deliver(transfer, staging.buffer.getMappedRange(0, transfer.stagedBytes));
-      staging.buffer.unmap();
-    }
+    // In this order: what is out of memory is refused as well, and what was refused may be mapped all the same.
     const cause = noMemory ?? refused ?? unmapped;
-    if (cause)
-      read.fail(new HoldfastError("DEVICE_ERROR", "the device refused to read back tensors", { cause }));
-    // If it is not known any more, the ring was closed meanwhile.
-    if (this.#busy.delete(staging) && !noMemory) this.#idle.push(staging);
-    else staging.buffer.destroy();
-    this.#pump();
+    if (cause) throw cause;
+    read.deliver(transfer, staging.buffer.getMappedRange(0, transfer.stagedBytes));
+    staging.buffer.unmap();
   }
 
   #allocate(): Staging {
@@ -91,4 +108,8 @@ export class Readback {
     device.queue.submit([encoder.finish()]);
     return staging.mapAsync(MODE_READ, 0, stagedBytes);
   }
+}
+
+function notReadBack(cause: unknown): HoldfastError {
+  return new HoldfastError("DEVICE_ERROR", "the device could not read back tensors", { cause });
 }

@@ -118,7 +118,8 @@ export class GpuSnapshot implements Snapshot {
     if (!isHoldfastError(error, "DEVICE_ERROR")) return error;
     const names = new Set(ranges.map(({ name }) => name));
     const read = new Map([...this.#holding.locations].filter(([name]) => names.has(name)));
-    const named = await findUnreadable(this.#guard, read);
+    // What makes the search fail made the read fail: the first error says it.
+    const named = await findUnreadable(this.#guard, read).catch(() => undefined);
     return this.#ended ?? named ?? error;
   }
 }

@@ -157,6 +157,27 @@ test("a restore that fails frees what it made", async () => {
   expect([...(await template.data())]).toEqual([...counting(50, 1)]);
 });
 
+test("`dispose` frees what was restored, one reference at a time, and leaves the caller's own alone", async () => {
+  const backend = jaxBackend();
+  const template = np.array(counting(50, 1));
+  const specs = new Map([["w", backend.describe(template)]]);
+  const restored = await backend.restore(
+    new Map([["w", template]]),
+    sourceOf(specs, new Map([["w", bytesOf(counting(50, 2))]])),
+  );
+  const w = restored.get("w");
+  if (!w) throw new Error("nothing was restored");
+  const tied = backend.share?.(w);
+  backend.dispose?.(w);
+  expect(w.refCount).toBe(1);
+  expect([...((await tied?.ref.data()) ?? [])]).toEqual([...counting(50, 2)]);
+  backend.dispose?.(w);
+  expect(w.refCount).toBe(0);
+  expect([...(await template.ref.data())]).toEqual([...counting(50, 1)]);
+  expect(template.refCount).toBe(1);
+  template.dispose();
+});
+
 test("where references do not fit the budget it blocks, and holds them all the same", async () => {
   const backend = jaxBackend();
   const budget = new TestBudget(3);

@@ -27,6 +27,7 @@ export function jaxBackend(): Backend<JaxArray> {
     accepts: (value): value is JaxArray => value instanceof JaxArray,
     describe: describeArray,
     share: (array) => array.ref,
+    dispose: (array) => array.dispose(),
     snapshot(tensors, { device: budget }) {
       const device = context();
       const holding = retain(tensors, budget);

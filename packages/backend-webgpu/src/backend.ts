@@ -2,7 +2,7 @@ import type { Backend } from "@holdfast/core";
 import { locateReadable, locateWritable } from "./checks";
 import { DeviceContext } from "./device-context";
 import { writeTensors } from "./device-writer";
-import { isWebGpuTensor, specOf, TensorIdentities, type WebGpuTensor } from "./tensor";
+import { identityOf, isWebGpuTensor, specOf, type WebGpuTensor } from "./tensor";
 
 /**
  * Takes tensors in GPUBuffers of `device`, and restores them in place. A snapshot copies them on the
@@ -12,13 +12,12 @@ import { isWebGpuTensor, specOf, TensorIdentities, type WebGpuTensor } from "./t
  */
 export function webgpuBackend(device: GPUDevice): Backend<WebGpuTensor> {
   const context = new DeviceContext(device);
-  const identities = new TensorIdentities();
   return {
     name: "webgpu",
     protocol: 1,
     accepts: isWebGpuTensor,
     describe: specOf,
-    identify: (tensor) => identities.of(tensor),
+    identify: identityOf,
     snapshot(tensors, options) {
       context.guard.check();
       const locations = locateReadable(tensors);

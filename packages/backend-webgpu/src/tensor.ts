@@ -3,6 +3,7 @@ import {
   type DType,
   formatSpec,
   HoldfastError,
+  type Identity,
   messageOf,
   type TensorSpec,
 } from "@holdfast/core";
@@ -71,16 +72,7 @@ function invalid(rule: string): HoldfastError {
   return new HoldfastError("INVALID_STATE", `a WebGPU tensor contradicts itself: ${rule}`);
 }
 
-/** One object for one tensor: the same bytes of the same buffer, read by the same dtype and shape. */
-export class TensorIdentities {
-  readonly #known = new WeakMap<GPUBuffer, Map<string, object>>();
-
-  of({ buffer, dtype, shape, offset = 0 }: WebGpuTensor): object {
-    const inBuffer = this.#known.get(buffer) ?? new Map<string, object>();
-    this.#known.set(buffer, inBuffer);
-    const key = `${offset} ${formatSpec({ dtype, shape })}`;
-    const identity = inBuffer.get(key) ?? {};
-    inBuffer.set(key, identity);
-    return identity;
-  }
+/** The tensor's buffer, and which of its bytes are read by which dtype and shape. */
+export function identityOf({ buffer, dtype, shape, offset = 0 }: WebGpuTensor): Identity {
+  return { memory: buffer, place: `${offset} ${formatSpec({ dtype, shape })}` };
 }

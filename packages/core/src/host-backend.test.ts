@@ -94,21 +94,30 @@ describe("leaves", () => {
 
   test("the same bytes, dtype and shape are one tensor", () => {
     const data = new Float32Array(8);
-    const identity = (leaf: HostLeaf) => backend.identify?.(leaf);
+    const place = (leaf: HostLeaf) => {
+      const identity = backend.identify?.(leaf);
+      expect(identity?.memory).toBe(data.buffer);
+      return identity?.place;
+    };
     const same = { data: new DataView(data.buffer), dtype: "F32", shape: [8] } as const;
-    expect(identity(same)).toBe(identity(data));
-    expect(identity(new Float32Array(data.buffer))).toBe(identity(data));
-    for (const other of [
+    expect(place(same)).toBe(place(data));
+    expect(place(new Float32Array(data.buffer))).toBe(place(data));
+    const others = [
       data.subarray(4),
       data.subarray(0, 4),
-      data.slice(),
       new Int32Array(data.buffer),
       { data, dtype: "F32", shape: [2, 4] } as const,
-    ]) {
-      expect(identity(other)).not.toBe(identity(data));
-    }
-    expect(identity(data.subarray(4))).not.toBe(identity(data.subarray(0, 4)));
-    expect(identity(data.subarray(4))).toBe(identity(data.subarray(4)));
+    ];
+    expect(new Set([data, ...others].map(place)).size).toBe(1 + others.length);
+    expect(place(data.subarray(4))).toBe(place(data.subarray(4)));
+    expect(backend.identify?.(data.slice()).memory).not.toBe(data.buffer);
+  });
+
+  test("of a detached buffer are themselves: it has no bytes to share", () => {
+    const data = new Float32Array(8);
+    const views: HostLeaf[] = [data, data.subarray(0, 8), { data, dtype: "F32", shape: [8] }];
+    structuredClone(data.buffer, { transfer: [data.buffer] });
+    for (const view of views) expect(backend.identify?.(view).memory).toBe(view);
   });
 });
 

@@ -7,8 +7,8 @@ import { HoldfastError } from "./errors";
 import {
   bytesOfHostLeaf,
   describeHostLeaf,
-  HostIdentities,
   type HostLeaf,
+  identifyHostLeaf,
   isHostLeaf,
   notReadable,
 } from "./host-tensor";
@@ -25,13 +25,12 @@ export function hostBackend(): Backend<HostLeaf> {
     throw new HoldfastError("UNSUPPORTED", "the host backend needs a little-endian machine");
   }
   const copies = new Copies();
-  const identities = new HostIdentities();
   return {
     name: "host",
     protocol: 1,
     accepts: isHostLeaf,
     describe: describeHostLeaf,
-    identify: (leaf) => identities.of(leaf),
+    identify: identifyHostLeaf,
     snapshot: (tensors, { device }) => new HostSnapshot(tensors, device, copies),
     async prepare(tensors, { device }) {
       const copy = copies.take(totalBytes(sourcesOf(tensors)), device);

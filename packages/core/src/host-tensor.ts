@@ -1,4 +1,5 @@
 /** What the host backend takes for a tensor, and where its bytes lie. */
+import type { Identity } from "./backend";
 import { HoldfastError, messageOf } from "./errors";
 import { byteLength, type DType, formatSpec, type TensorSpec } from "./tensor";
 
@@ -81,21 +82,12 @@ export function notReadable(name: string): HoldfastError {
   );
 }
 
-/** One object for one tensor: the same bytes, read by the same dtype and shape. */
-export class HostIdentities {
-  readonly #known = new WeakMap<ArrayBufferLike, Map<string, object>>();
-
-  of(leaf: HostLeaf): object {
-    const view = viewOf(leaf);
-    // A detached view has neither place nor length: it is itself.
-    if (!isAttached(view)) return leaf;
-    const key = `${view.byteOffset} ${view.byteLength} ${formatSpec(describeHostLeaf(leaf))}`;
-    const inBuffer = this.#known.get(view.buffer) ?? new Map<string, object>();
-    this.#known.set(view.buffer, inBuffer);
-    const identity = inBuffer.get(key) ?? {};
-    inBuffer.set(key, identity);
-    return identity;
-  }
+/** The tensor's buffer, and which of its bytes are read by which dtype and shape. */
+export function identifyHostLeaf(leaf: HostLeaf): Identity {
+  const view = viewOf(leaf);
+  // A detached view has neither place nor length: it is itself.
+  if (!isAttached(view)) return { memory: leaf, place: "" };
+  return { memory: view.buffer, place: `${view.byteOffset} ${formatSpec(describeHostLeaf(leaf))}` };
 }
 
 function viewOf(leaf: HostLeaf): ArrayBufferView {

@@ -1,4 +1,4 @@
-/** Contents for tests: the same in every run, different at every place. */
+/** Memory for tests, and contents for it: the same in every run, different at every place. */
 
 /** Whole numbers from 0 to `below` − 1, by xorshift32 (Marsaglia 2003). */
 export type Random = (below: number) => number;
@@ -12,6 +12,13 @@ export function random(seed: number): Random {
     state ^= state << 5;
     return (state >>> 0) % below;
   };
+}
+
+/** Shared memory, where the platform has any. */
+export function sharedMemory(bytes: number): Uint8Array {
+  return new Uint8Array(
+    typeof SharedArrayBuffer === "undefined" ? new ArrayBuffer(bytes) : new SharedArrayBuffer(bytes),
+  );
 }
 
 /** Bytes of every value. */

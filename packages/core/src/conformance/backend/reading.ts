@@ -1,7 +1,7 @@
 import type { TensorRange } from "../../backend";
 import { DTYPE_BITS } from "../../tensor";
 import { check, sameBytes } from "../assert";
-import { anyBytes, random } from "../bytes";
+import { anyBytes, random, sharedMemory } from "../bytes";
 import { AccountedBudget, ROOM } from "./budget";
 import { type BackendCases, dtypesOf } from "./fixture";
 import {
@@ -119,11 +119,4 @@ function someRanges(contents: Contents, seed: number): TensorRange[] {
     const start = next(length + 1);
     return { name, start, end: start + next(Math.min(400, length - start) + 1) };
   });
-}
-
-/** Shared memory, where the platform has any. */
-function sharedMemory(bytes: number): Uint8Array {
-  return new Uint8Array(
-    typeof SharedArrayBuffer === "undefined" ? new ArrayBuffer(bytes) : new SharedArrayBuffer(bytes),
-  );
 }

@@ -1,4 +1,4 @@
-import { check, isCausedBy, rejection } from "../assert";
+import { check, isCausedBy, rejection, sameBytes } from "../assert";
 import { roomy } from "./budget";
 import type { BackendCases } from "./fixture";
 import { ScatteredSource } from "./source";
@@ -56,6 +56,35 @@ export function restoring({ test }: BackendCases): void {
     const empty = new Map();
     const restored = await fixture.backend.restore(empty, new ScatteredSource(empty, empty, 1));
     check(restored.size === 0, "`restore` gives back the tensors that it was given");
+  });
+
+  test("disposes of what it made, and of nothing else", async (fixture) => {
+    const { backend } = fixture;
+    if (!backend.dispose) return; // nothing is to be freed
+    const state = await State.create(fixture, fewSpecs(fixture), 1);
+    const restore = async (seed: number) => {
+      const saved = contentsOf(state.specs, seed);
+      const source = new ScatteredSource(state.specs, saved, seed);
+      return { saved, tensors: await backend.restore(state.tensors, source) };
+    };
+    const [kept, shared] = [await restore(2), await restore(3)];
+    for (const [name, tensor] of shared.tensors) {
+      if (tensor === state.tensors.get(name)) return; // it is restored in place: nothing was made
+      // A tied tensor is freed with its last name.
+      const tied = backend.share?.(tensor);
+      backend.dispose(tensor);
+      if (tied === undefined) continue;
+      sameBytes(
+        await fixture.bytes(tied),
+        shared.saved.get(name) ?? new Uint8Array(),
+        `\`dispose\` frees one reference: ${name}`,
+      );
+      backend.dispose(tied);
+    }
+    await state.assertUnharmed();
+    await assertTensors(fixture, kept.tensors, kept.saved, "`dispose` frees no other tensor");
+    const again = await restore(4);
+    await assertTensors(fixture, again.tensors, again.saved, RESTORED);
   });
 
   for (const failAt of [0, 1, 3]) {

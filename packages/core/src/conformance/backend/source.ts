@@ -1,6 +1,6 @@
 import type { TensorBatch, TensorPart, TensorSource } from "../../backend";
 import { check } from "../assert";
-import { type Random, random } from "../bytes";
+import { type Random, random, sharedMemory } from "../bytes";
 import type { Contents, Specs } from "./state";
 
 /**
@@ -71,15 +71,17 @@ function cut(name: string, bytes: Uint8Array, next: Random): TensorPart[] {
   const parts: TensorPart[] = [];
   for (let start = 0; start < bytes.byteLength; ) {
     const end = Math.min(bytes.byteLength, start + 4 * (1 + next(400)));
-    parts.push({ name, start, bytes: unaligned(bytes.subarray(start, end), next(4)) });
+    parts.push({ name, start, bytes: anywhere(bytes.subarray(start, end), next) });
     start = end;
   }
   return parts;
 }
 
-/** A copy that begins `offset` bytes into its memory: parts are not aligned. */
-function unaligned(bytes: Uint8Array, offset: number): Uint8Array {
-  const memory = new Uint8Array(offset + bytes.byteLength).subarray(offset);
+/** A copy in memory that may be shared, and is not aligned. */
+function anywhere(bytes: Uint8Array, next: Random): Uint8Array {
+  const offset = next(4);
+  const size = offset + bytes.byteLength;
+  const memory = (next(2) === 0 ? new Uint8Array(size) : sharedMemory(size)).subarray(offset);
   memory.set(bytes);
   return memory;
 }

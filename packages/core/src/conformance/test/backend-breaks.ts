@@ -1,5 +1,13 @@
 /** Ways to break a backend that works, by wrapping it. */
-import type { Backend, Budget, Snapshot, SnapshotOptions } from "../../backend";
+import type {
+  Backend,
+  Budget,
+  Identity,
+  Snapshot,
+  SnapshotOptions,
+  TensorBatch,
+  TensorSource,
+} from "../../backend";
 import { ByteBudget } from "../../budget";
 import type { HostLeaf } from "../../host-tensor";
 
@@ -36,6 +44,23 @@ export function restoring(
   breaks: (restored: ReadonlyMap<string, HostLeaf>) => Map<string, HostLeaf>,
 ): BreakBackend {
   return (backend) => ({ ...backend, restore: async (...all) => breaks(await backend.restore(...all)) });
+}
+
+/** The source, with each of its batches changed. */
+export function batchwise(source: TensorSource, change: (batch: TensorBatch) => TensorBatch): TensorSource {
+  return {
+    tensors: source.tensors,
+    async *batches() {
+      for await (const batch of source.batches()) yield change(batch);
+    },
+  };
+}
+
+/** Says of one tensor that it is somewhere else each time. */
+export function newPlaces(): () => Identity {
+  const memory = {};
+  let looks = 0;
+  return () => ({ memory, place: String(looks++) });
 }
 
 export function budgets(breaks: (budget: Budget) => Budget): BreakBackend {

@@ -1,16 +1,19 @@
 /** The backend suite catches a backend that breaks a rule, and names the rule. */
 import { expect, test } from "vitest";
+import type { Backend } from "../../backend";
 import { ByteBudget } from "../../budget";
 import { hostBackend } from "../../host-backend";
 import type { HostLeaf, HostTensor } from "../../host-tensor";
 import { backendConformance } from "../index";
 import {
   type BreakBackend,
+  batchwise,
   budgets,
   bytesOf,
   closingAll,
   counted,
   latest,
+  newPlaces,
   noRoom,
   oneAtATime,
   quietNaNs,
@@ -22,6 +25,7 @@ import {
   snapshots,
   spill,
 } from "./backend-breaks";
+import { ImmutableTensor, immutableSuite } from "./immutable-backend";
 import { casesOf, failuresUntil } from "./run-suite";
 
 const BROKEN: [what: string, rule: RegExp, breaks: BreakBackend][] = [
@@ -35,8 +39,17 @@ const BROKEN: [what: string, rule: RegExp, breaks: BreakBackend][] = [
     /what is no tensor is not accepted/,
     (b) => ({ ...b, accepts: (value): value is HostLeaf => value !== undefined }),
   ],
-  ["takes all tensors for one", /are different tensors/, (b) => ({ ...b, identify: () => b })],
-  ["has a new identity at each look", /one tensor has one identity/, (b) => ({ ...b, identify: () => ({}) })],
+  [
+    "takes all tensors for one",
+    /are different tensors/,
+    (b) => ({ ...b, identify: () => ({ memory: b, place: "" }) }),
+  ],
+  [
+    "has a new identity at each look",
+    /one tensor has one identity/,
+    (b) => ({ ...b, identify: () => ({ memory: {}, place: "" }) }),
+  ],
+  ["has a new place at each look", /one tensor has one identity/, (b) => ({ ...b, identify: newPlaces() })],
   [
     "reads from multiples of 4",
     /bytes \d+ to \d+ are read/,
@@ -147,13 +160,26 @@ const BROKEN: [what: string, rule: RegExp, breaks: BreakBackend][] = [
       restore: (tensors, source, signal) =>
         b.restore(
           tensors,
-          {
-            tensors: source.tensors,
-            async *batches() {
-              for await (const { parts, release } of source.batches())
-                yield { parts: parts.map((part) => ({ ...part, start: 0 })), release };
-            },
-          },
+          batchwise(source, ({ parts, release }) => ({
+            parts: parts.map((part) => ({ ...part, start: 0 })),
+            release,
+          })),
+          signal,
+        ),
+    }),
+  ],
+  [
+    "uses bytes that it has given back",
+    /gives back what was saved/,
+    (b) => ({
+      ...b,
+      restore: (tensors, source, signal) =>
+        b.restore(
+          tensors,
+          batchwise(source, ({ parts, release }) => {
+            release();
+            return { parts, release };
+          }),
           signal,
         ),
     }),
@@ -172,6 +198,30 @@ const BROKEN: [what: string, rule: RegExp, breaks: BreakBackend][] = [
     (b) => ({ ...b, restore: (tensors, source) => b.restore(tensors, source) }),
   ],
 ];
+
+const BROKEN_IMMUTABLE: [what: string, rule: RegExp, changes: Partial<Backend<ImmutableTensor>>][] = [
+  ["disposes of a tensor that has another name", /frees one reference/, { share: (tensor) => tensor }],
+  [
+    "restores into the caller's own tensors",
+    /the caller's own tensors are left as they are/,
+    {
+      async restore(tensors, source) {
+        for await (const { parts, release } of source.batches()) {
+          for (const { name, start, bytes } of parts) tensors.get(name)?.bytes.set(bytes, start);
+          release();
+        }
+        return new Map(
+          [...tensors].map(([name, { spec, bytes }]) => [name, new ImmutableTensor(spec, bytes.slice())]),
+        );
+      },
+    },
+  ],
+];
+
+test.each(BROKEN_IMMUTABLE)("a backend of immutable tensors that %s", async (_, rule, changes) => {
+  const cases = casesOf((runner) => backendConformance(runner, immutableSuite("broken", changes)));
+  expect((await failuresUntil(rule, cases)).at(-1)).toMatch(rule);
+});
 
 test.each(BROKEN)("a backend that %s", async (_, rule, breaks) => {
   const open = async () => ({

@@ -2,6 +2,7 @@
 import type { Backend, Snapshot, SnapshotMode } from "../../backend";
 import { HoldfastError } from "../../errors";
 import { byteLength, type TensorSpec } from "../../tensor";
+import type { BackendSuite } from "../index";
 
 export class ImmutableTensor {
   #references = 1;
@@ -23,18 +24,20 @@ export class ImmutableTensor {
 
   /** Whoever reads it after the last reference is gone reads nonsense. */
   free(): void {
+    if (!this.alive) throw new Error("a tensor was freed twice");
     this.#references--;
     if (!this.alive) this.bytes.fill(0xdd);
   }
 }
 
-export function immutableBackend(): Backend<ImmutableTensor> {
+function immutableBackend(): Backend<ImmutableTensor> {
   return {
     name: "immutable",
     protocol: 1,
     accepts: (value): value is ImmutableTensor => value instanceof ImmutableTensor,
     describe: ({ spec }) => spec,
     share: (tensor) => tensor.retain(),
+    dispose: (tensor) => tensor.free(),
 
     snapshot(tensors, { device }): Snapshot {
       const held = new Map([...tensors].map(([name, tensor]) => [name, tensor.retain()]));
@@ -88,6 +91,26 @@ export function immutableBackend(): Backend<ImmutableTensor> {
         throw error;
       }
       return made;
+    },
+  };
+}
+
+export function immutableSuite(
+  name: string,
+  changes: Partial<Backend<ImmutableTensor>> = {},
+): BackendSuite<ImmutableTensor> {
+  return {
+    name,
+    async open() {
+      return {
+        backend: { ...immutableBackend(), ...changes },
+        create: async (spec, bytes) => new ImmutableTensor(spec, bytes),
+        bytes: async (tensor) => tensor.bytes.slice(),
+        async overwrite(tensor, bytes) {
+          tensor.free();
+          return new ImmutableTensor(tensor.spec, bytes);
+        },
+      };
     },
   };
 }

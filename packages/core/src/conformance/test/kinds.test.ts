@@ -5,27 +5,10 @@ import { HoldfastError } from "../../errors";
 import { memorySink } from "../../memory-sink";
 import type { BeginOptions, Chunk, Sink } from "../../sink";
 import { backendConformance, sinkConformance } from "../index";
-import { ImmutableTensor, immutableBackend } from "./immutable-backend";
+import { immutableSuite } from "./immutable-backend";
 import { casesOf, failuresUntil } from "./run-suite";
 
-backendConformance<ImmutableTensor>(
-  { describe, test },
-  {
-    name: "immutable tensors",
-    async open() {
-      return {
-        backend: immutableBackend(),
-        create: async (spec, bytes) => new ImmutableTensor(spec, bytes),
-        bytes: async (tensor) => tensor.bytes.slice(),
-        async overwrite(tensor, bytes) {
-          tensor.free();
-          return new ImmutableTensor(tensor.spec, bytes);
-        },
-      };
-    },
-  },
-);
-
+backendConformance({ describe, test }, immutableSuite("immutable tensors"));
 sinkConformance({ describe, test }, suiteOf("computes digests in shared memory", digesting));
 sinkConformance({ describe, test }, suiteOf("can only write, as into a stream", writeOnly));
 

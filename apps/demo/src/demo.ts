@@ -52,7 +52,7 @@ await runCommand(async () => {
   let keep = values.keep || values.dir !== undefined;
   try {
     const story = await playStory({ steps, every, directory }, screen, stop);
-    const summary = summarize(story, every, (performance.now() - startedAt) / 1000, screen);
+    const summary = summarize(story, (performance.now() - startedAt) / 1000, screen);
     if (keep) screen.line(`\nThe checkpoints are in ${directory}`);
     if (values.json) process.stdout.write(`${JSON.stringify(summary)}\n`);
     return summary.identical ? 0 : 1;

@@ -19,9 +19,11 @@ export type TrainingEvent =
       /** Milliseconds by the process's own clock. */
       readonly at: number;
     }
+  /** A save begins. Then it is written, which ends with one of the last two. */
+  | { readonly type: "saving"; readonly step: number; readonly at: number }
   | { readonly type: "writing"; readonly step: number; readonly bytes: number; readonly totalBytes: number }
   | { readonly type: "committed"; readonly checkpoint: SavedCheckpoint; readonly at: number }
-  | { readonly type: "failed"; readonly step: number; readonly reason: string };
+  | { readonly type: "failed"; readonly step: number; readonly reason: string; readonly at: number };
 
 export interface SavedCheckpoint {
   readonly id: string;

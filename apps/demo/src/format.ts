@@ -13,7 +13,8 @@ export function duration(ms: number): string {
 
 /** `96.1 %` of 0.9612 */
 export function percent(share: number): string {
-  return `${(100 * share).toFixed(1)} %`;
+  const tenths = Math.round(1000 * share) + 0; // −0 becomes 0
+  return `${(tenths / 10).toFixed(1)} %`;
 }
 
 /** Rows as lines, each column as wide as its widest cell. */

@@ -4,7 +4,7 @@ import type { Times } from "./throughput";
 /** What one training told, kept for the tables at the end. */
 export class Recording implements Times {
   readonly steps = new Map<number, number>();
-  readonly saves: { from: number; to: number }[] = [];
+  readonly saves: { readonly step: number; readonly from: number; to: number }[] = [];
   readonly checkpoints: SavedCheckpoint[] = [];
   adapter = "";
   /** Steps done before the start. */
@@ -22,9 +22,17 @@ export class Recording implements Times {
     } else if (event.type === "step") {
       this.steps.set(event.step, event.at);
       this.lastStep = event.step;
+    } else if (event.type === "saving") {
+      this.saves.push({ step: event.step, from: event.at, to: Number.POSITIVE_INFINITY });
     } else if (event.type === "committed") {
       this.checkpoints.push(event.checkpoint);
-      this.saves.push({ from: event.at - event.checkpoint.tookMs, to: event.at });
+      this.#saveIsOver(event.checkpoint.step, event.at);
+    } else if (event.type === "failed") {
+      this.#saveIsOver(event.step, event.at);
     }
+  }
+
+  #saveIsOver(step: number, at: number): void {
+    for (const save of this.saves) if (save.step === step) save.to = at;
   }
 }

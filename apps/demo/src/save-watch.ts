@@ -17,12 +17,13 @@ export class SaveWatch {
   inBackground(save: Save, startedAt: number): void {
     this.untilCommitted(save, startedAt).catch((error: Error) => {
       this.#failed++;
-      this.report({ type: "failed", step: save.step, reason: error.message });
+      this.report({ type: "failed", step: save.step, reason: error.message, at: performance.now() });
     });
   }
 
   /** Resolves when the save is committed. `startedAt` is when it was asked for, by `performance.now()`. */
   async untilCommitted(save: Save, startedAt: number): Promise<void> {
+    this.report({ type: "saving", step: save.step, at: startedAt });
     const [result] = await Promise.all([save.committed, this.#whileWriting(save)]);
     if (result.outcome !== "committed") return;
     this.#committed++;

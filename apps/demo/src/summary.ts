@@ -12,19 +12,19 @@ export interface Summary {
   readonly accuracy: number;
   /** How long training stood still for a save. */
   readonly stallMs: { readonly p50: number; readonly max: number };
-  /** The share of the speed that checkpoints cost; null if there were too few steps to compare. */
+  /** The share of the speed that checkpoints cost (see `compareThroughput`); null if no save followed another. */
   readonly throughputLost: number | null;
   /** The whole demo. */
   readonly seconds: number;
 }
 
 /** Shows the tables that the story ends with, and returns their essence. */
-export function summarize(story: Story, every: number, seconds: number, screen: Screen): Summary {
+export function summarize(story: Story, seconds: number, screen: Screen): Summary {
   const { identical, accuracy, uninterrupted, killed, resumed } = story;
   const checkpoints = [...killed.checkpoints, ...resumed.checkpoints];
   const stalls = checkpoints.map(({ stallMs }) => stallMs).sort((a, b) => a - b);
   const stallMs = { p50: stalls[Math.floor(stalls.length / 2)] ?? 0, max: stalls.at(-1) ?? 0 };
-  const speed = compareThroughput(uninterrupted, [killed, resumed], every);
+  const speed = compareThroughput(uninterrupted, [killed, resumed]);
 
   screen.heading("What came out", `On ${uninterrupted.adapter}, in ${duration(1000 * seconds)}.`);
   const facts = [
@@ -34,13 +34,14 @@ export function summarize(story: Story, every: number, seconds: number, screen: 
     ["Stall of a save", `${duration(stallMs.p50)} median, ${duration(stallMs.max)} at most`],
   ];
   if (speed) {
-    const { with: saving, without, lost, noise } = speed;
+    const { with: saving, without, lost, noise, controlled } = speed;
+    const how = controlled ? "judged by the steps between saves" : "by these speeds: saving never pauses";
     const swing = Number.isNaN(noise) ? "" : ` ± ${percent(noise)}`;
     facts.push([
       "Throughput",
       `${saving.toFixed(2)} steps/s with checkpoints, ${without.toFixed(2)} without`,
     ]);
-    facts.push(["Lost to checkpoints", `${percent(lost)}${swing}, judged by the steps between saves`]);
+    facts.push(["Lost to checkpoints", `${percent(lost)}${swing}, ${how}`]);
   }
   for (const line of columns(facts)) screen.line(`  ${line}`);
   screen.line();

@@ -2,7 +2,7 @@
 export interface Times {
   /** When each step was done. */
   readonly steps: ReadonlyMap<number, number>;
-  /** When each save began, and when it was committed. */
+  /** When each save began, in this order, and when it was over: never, if the process died before. */
   readonly saves: readonly { readonly from: number; readonly to: number }[];
 }
 
@@ -13,74 +13,89 @@ export interface Throughput {
   readonly with: number;
   /** The share of the speed that checkpoints cost: 0.01 is 1 %. Noise can make it negative. */
   readonly lost: number;
-  /** Two standard errors of `lost`; NaN if there are too few steps to tell. */
+  /** Two standard errors of `lost`, by how much it differs from save to save; NaN if that does not tell. */
   readonly noise: number;
+  /** Whether the machine's own speed is allowed for. It cannot be where some save was always under way. */
+  readonly controlled: boolean;
 }
 
 /** The first steps of a process compile shaders and warm up, so that they are left out. */
 const WARM_UP = 5;
 
 /**
- * Compares trainings that saved every `every` steps with one that did not, over the steps that both did
- * after their warm-up.
+ * Compares trainings that saved with one that did not, from each save to the next: what comes before the
+ * first save pays for none, and what comes after the last one not for all of it.
  *
- * From one run to the next a machine changes its speed by more than checkpoints cost. So each stretch
- * between two saves is its own control: the steps during which nothing was saved tell how fast the
- * machine was then, compared with the run without checkpoints, and only what the others took beyond
- * that is `lost`. Where saving never pauses there is no control, and the speeds are compared as they are.
- * @returns undefined if there is no step to compare
+ * From one run to the next a machine changes its speed by more than checkpoints cost. So the steps during
+ * which nothing was saved are the control: against the run without checkpoints they tell how fast the machine
+ * was then, and only what the others took beyond that is `lost`. A period's control are its own such steps.
+ * Where saving never pauses, which costs most, they are those of all the run.
+ *
+ * What a save may cost after it is over is in the control, and so not in `lost`.
+ * @returns undefined if no save was followed by another
  */
-export function compareThroughput(
-  reference: Times,
-  saving: readonly Times[],
-  every: number,
-): Throughput | undefined {
+export function compareThroughput(reference: Times, saving: readonly Times[]): Throughput | undefined {
   const alone = durations(reference);
-  const stretches = saving.flatMap((run) => stretchesOf(run, alone, every));
-  const steps = stretches.flat();
-  if (steps.length === 0) return undefined;
-  const took = sum(steps.map((step) => step.took));
-  const tookAlone = sum(steps.map((step) => step.alone));
-  const judged = stretches.flatMap(judge);
+  const periods = saving.flatMap((run) => periodsOf(run, alone));
+  if (periods.length === 0) return undefined;
+  const steps = sum(periods.map((period) => period.steps));
+  const controlled = periods.every((period) => period.controlled);
   return {
-    without: (1000 * steps.length) / tookAlone,
-    with: (1000 * steps.length) / took,
-    lost: judged.length > 0 ? lostIn(judged) : 1 - tookAlone / took,
-    noise: 2 * standardError(judged.map((stretch) => lostIn([stretch]))),
+    without: (1000 * steps) / sum(periods.map((period) => period.alone)),
+    with: (1000 * steps) / sum(periods.map((period) => period.took)),
+    lost: lostIn(periods),
+    noise: controlled ? 2 * standardError(periods.map((period) => lostIn([period]))) : Number.NaN,
+    controlled,
   };
 }
 
-/** One step: how long it took, how long it took in the run without checkpoints, in milliseconds. */
+/** One step, in milliseconds. */
 interface Step {
+  /** When it was done. */
+  readonly at: number;
   readonly took: number;
+  /** How long it took in the run without checkpoints. */
   readonly alone: number;
   /** Whether a save was under way. */
   readonly saving: boolean;
 }
 
-/** The steps of a run from each save to the next. */
-function stretchesOf(run: Times, alone: ReadonlyMap<number, number>, every: number): Step[][] {
-  const stretches = new Map<number, Step[]>();
-  for (const [step, took] of durations(run)) {
-    const to = run.steps.get(step);
-    const reference = alone.get(step);
-    if (to === undefined || reference === undefined) continue;
-    const saving = run.saves.some((save) => save.from < to && save.to > to - took);
-    const number = Math.floor((step - 1) / every);
-    const stretch = stretches.get(number) ?? [];
-    stretches.set(number, stretch);
-    stretch.push({ took, alone: reference, saving });
-  }
-  return [...stretches.values()];
+/** The steps from the beginning of one save to that of the next. */
+interface Period {
+  readonly steps: number;
+  readonly took: number;
+  readonly alone: number;
+  /** How long they would have taken without the save. */
+  readonly expected: number;
+  readonly controlled: boolean;
 }
 
-/** How long a stretch took, and how long it would have taken without its save; nothing if there is no telling. */
-function judge(stretch: readonly Step[]): { took: number; expected: number }[] {
-  const quiet = stretch.filter(({ saving }) => !saving);
-  if (quiet.length === 0 || quiet.length === stretch.length) return [];
-  const machine = sum(quiet.map(({ took }) => took)) / sum(quiet.map(({ alone }) => alone));
-  const expected = machine * sum(stretch.map(({ alone }) => alone));
-  return [{ took: sum(stretch.map(({ took }) => took)), expected }];
+function periodsOf(run: Times, alone: ReadonlyMap<number, number>): Period[] {
+  const all = stepsOf(run, alone);
+  return run.saves.flatMap(({ from }, i) => {
+    const next = run.saves[i + 1];
+    const own = next ? all.filter(({ at }) => at > from && at <= next.from) : [];
+    if (own.length === 0) return [];
+    const slowness = slownessOf(own.filter(isQuiet)) ?? slownessOf(all.filter(isQuiet));
+    const [took, tookAlone] = [sum(own.map((step) => step.took)), sum(own.map((step) => step.alone))];
+    return {
+      steps: own.length,
+      took,
+      alone: tookAlone,
+      expected: (slowness ?? 1) * tookAlone,
+      controlled: slowness !== undefined,
+    };
+  });
+}
+
+function stepsOf(run: Times, alone: ReadonlyMap<number, number>): Step[] {
+  return [...durations(run)].flatMap(([step, took]) => {
+    const at = run.steps.get(step);
+    const reference = alone.get(step);
+    if (at === undefined || reference === undefined) return [];
+    const saving = run.saves.some(({ from, to }) => from < at && to > at - took);
+    return { at, took, alone: reference, saving };
+  });
 }
 
 /** How long each step took, for the steps after the warm-up. */
@@ -94,8 +109,18 @@ function durations({ steps }: Times): Map<number, number> {
   return result;
 }
 
-function lostIn(stretches: readonly { readonly took: number; readonly expected: number }[]): number {
-  return 1 - sum(stretches.map(({ expected }) => expected)) / sum(stretches.map(({ took }) => took));
+function isQuiet({ saving }: Step): boolean {
+  return !saving;
+}
+
+/** How many times longer the steps took than in the run without checkpoints; undefined if there are none. */
+function slownessOf(steps: readonly Step[]): number | undefined {
+  if (steps.length === 0) return undefined;
+  return sum(steps.map(({ took }) => took)) / sum(steps.map(({ alone }) => alone));
+}
+
+function lostIn(periods: readonly Period[]): number {
+  return 1 - sum(periods.map(({ expected }) => expected)) / sum(periods.map(({ took }) => took));
 }
 
 function standardError(values: readonly number[]): number {

@@ -87,6 +87,13 @@ export interface TensorSource {
   batches(): AsyncIterable<TensorBatch>;
 }
 
+/** See `Backend.identify`. */
+export interface Identity {
+  readonly memory: object;
+  /** `64 F32[4,4]` */
+  readonly place: string;
+}
+
 /** Knows one kind of memory. A factory function returns one; it may serve several checkpointers. */
 // biome-ignore lint/suspicious/noExplicitAny: a list of backends has backends of different tensors.
 export interface Backend<T = any> {
@@ -99,12 +106,14 @@ export interface Backend<T = any> {
   /** @throws HoldfastError `INVALID_STATE` if the tensor contradicts itself (a buffer too small for its shape). */
   describe(tensor: T): TensorSpec;
   /**
-   * What two names have to share to be one tensor (tied weights): compared with `===`.
-   * Without it, the tensor itself.
+   * Which memory the tensor lies in, and where in it and as what: two names of equal memory (`===`) and equal
+   * place are one tensor (tied weights). Without it, a tensor is only tied to itself.
    */
-  identify?(tensor: T): unknown;
+  identify?(tensor: T): Identity;
   /** Another reference to `tensor`, for its second name, where references are counted. Without it, the tensor itself. */
   share?(tensor: T): T;
+  /** Frees a tensor that `restore` made, because the restore failed elsewhere. Without it, nothing is to be freed. */
+  dispose?(tensor: T): void;
   /**
    * Freezes the tensors as they stand after all work that was submitted before this call. They come in the
    * order in which they will be read.

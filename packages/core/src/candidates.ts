@@ -6,6 +6,7 @@ import { formatId, newestFirst, parseId } from "./checkpoint-id";
 import { RECORD_FILE } from "./commit-record";
 import { HoldfastError, isHoldfastError, messageOf } from "./errors";
 import { corrupt } from "./fields";
+import { rejectOnAbort } from "./signals";
 import type { CheckpointReader, Sink } from "./sink";
 import { readStored, type Stored } from "./stored";
 
@@ -38,8 +39,9 @@ export async function choose<R>(
   { step, id, signal }: Selection,
   use: (stored: Stored, reader: CheckpointReader) => Promise<R>,
 ): Promise<Chosen<R> | undefined> {
+  checkSelection(id, step);
   if (!sink.capabilities.read) throw new HoldfastError("UNSUPPORTED", `${sink.name} cannot read`);
-  const named = id ?? (step === undefined ? undefined : await idOfStep(sink, step));
+  const named = id ?? (step === undefined ? undefined : await idOfStep(sink, step, signal));
   if (named !== undefined) {
     const result = await withStored({ sink, id: named, foreign: id !== undefined, signal }, use);
     return { result, passedOver: [] };
@@ -49,7 +51,7 @@ export async function choose<R>(
   const tried = new Set<string>();
   for (;;) {
     // Listed anew each time: what retention deleted meanwhile is gone, and what was committed is there.
-    const listed = await idsNewestFirst(sink);
+    const listed = await idsNewestFirst(sink, signal);
     const next = listed.find((candidate) => !tried.has(candidate));
     if (next === undefined) {
       // Those that are listed still did not vanish: they cannot be opened.
@@ -71,6 +73,15 @@ export async function choose<R>(
   });
 }
 
+function checkSelection(id: string | undefined, step: number | undefined): void {
+  if (id !== undefined && step !== undefined) {
+    throw new HoldfastError("INVALID_ARGUMENT", `both the id ${id} and the step ${step} are named; name one`);
+  }
+  if (step !== undefined && !(Number.isSafeInteger(step) && step >= 0)) {
+    throw new HoldfastError("INVALID_ARGUMENT", `step is ${step}; it has to be a whole number ≥ 0`);
+  }
+}
+
 interface Candidate {
   readonly sink: Sink;
   readonly id: string;
@@ -84,7 +95,9 @@ async function withStored<R>(
   use: (stored: Stored, reader: CheckpointReader) => Promise<R>,
 ): Promise<R> {
   signal?.throwIfAborted();
-  const opened = await asSinkFailure(sink, id, sink.open(id));
+  const opening = sink.open(id);
+  const giveUp = () => void opening.then((late) => late.close()).catch(() => {}); // nobody waits for it any more
+  const opened = await asSinkFailure(sink, id, rejectOnAbort(opening, signal, giveUp), signal);
   const reader: CheckpointReader = {
     id,
     files: opened.files,
@@ -96,7 +109,10 @@ async function withStored<R>(
     if (!foreign && !reader.files.has(RECORD_FILE)) throw corrupt(`${id}/${RECORD_FILE}`, "is missing");
     return await use(await readStored(reader, signal), reader);
   } finally {
-    await reader.close();
+    const closed = reader.close();
+    // After an abort it may wait for a read that hangs.
+    if (signal?.aborted) closed.catch(() => {});
+    else await closed;
   }
 }
 
@@ -116,18 +132,18 @@ async function asSinkFailure<R>(
 }
 
 /** Committed and broken ones; what is in progress is nobody's yet. */
-async function idsNewestFirst(sink: Sink): Promise<readonly string[]> {
+async function idsNewestFirst(sink: Sink, signal: AbortSignal | undefined): Promise<readonly string[]> {
   if (!sink.capabilities.list)
     throw new HoldfastError("UNSUPPORTED", `${sink.name} cannot list; name a checkpoint by its id`);
-  const ids = (await sink.list({ all: true })).flatMap(({ id, state }) => {
+  const ids = (await rejectOnAbort(sink.list({ all: true }), signal)).flatMap(({ id, state }) => {
     const parsed = state === "in-progress" ? undefined : parseId(id);
     return parsed ? [parsed] : [];
   });
   return ids.sort(newestFirst).map(formatId);
 }
 
-async function idOfStep(sink: Sink, step: number): Promise<string> {
-  const id = (await idsNewestFirst(sink)).find((candidate) => parseId(candidate)?.step === step);
+async function idOfStep(sink: Sink, step: number, signal: AbortSignal | undefined): Promise<string> {
+  const id = (await idsNewestFirst(sink, signal)).find((candidate) => parseId(candidate)?.step === step);
   if (id === undefined)
     throw new HoldfastError("CHECKPOINT_NOT_FOUND", `${sink.name} has no checkpoint of step ${step}`);
   return id;

@@ -70,18 +70,19 @@ export class CheckpointWriter {
   }
 
   /**
-   * Deletes the older revisions of a step, after the newer one was read back whole. The checkpoint is
-   * committed by now, so that whatever fails here does not fail the save.
+   * Reads a new revision back whole, and then deletes the older ones. What fails on the way does not fail
+   * the save, which is committed by now, unless it is that the new revision turns out broken.
    */
   async #supersede(committed: CheckpointId, options: VerifyOptions): Promise<HoldfastError | undefined> {
     try {
       await rejectOnAbort(this.#deleteOlder(committed, options), options.signal);
       return undefined;
-    } catch (error) {
-      if (isHoldfastError(error)) return error;
-      return new HoldfastError("SINK_FAILED", `removing older revisions: ${messageOf(error)}`, {
-        cause: error,
-      });
+    } catch (cause) {
+      const error = isHoldfastError(cause)
+        ? cause
+        : new HoldfastError("SINK_FAILED", `removing older revisions: ${messageOf(cause)}`, { cause });
+      if (error.code === "CHECKPOINT_CORRUPT" || error.code === "SAFETENSORS_INVALID") throw error;
+      return error;
     }
   }
 

@@ -115,6 +115,19 @@ describe("a sink that computes digests", () => {
     await expect(checkpointer.latestGood()).rejects.toMatchObject({ code: "NO_GOOD_CHECKPOINT" });
   });
 
+  test.each(["", "ABCDEF".padEnd(64, "0"), "12"])(
+    "fails the save with what is no digest: %j",
+    async (digest) => {
+      const sink = new DigestingSink("sha256");
+      sink.forge = () => digest;
+      await expect(save(sink, "sha256")).rejects.toMatchObject({
+        code: "SINK_FAILED",
+        message: expect.stringContaining("sha256"),
+      });
+      expect(await contents(sink.inner)).toEqual([]);
+    },
+  );
+
   test("is not asked for an algorithm that it does not have: core computes it", async () => {
     const sink = new DigestingSink("sha256");
     sink.forge = () => "not looked at";

@@ -44,15 +44,14 @@ describe("saving a step again", () => {
     expect(await contents(sink.inner)).toEqual(["step-00000007.r3 committed"]);
   });
 
-  test("keeps the old one if the new one reads back damaged, and says so; a good one clears both away", async () => {
+  test("keeps the old one if the new one reads back damaged, and fails; a good one clears both away", async () => {
     const { sink, checkpointer } = await open();
     const save = (seed: number) => checkpointer.save({ step: 7, state: exampleState(seed) }).committed;
     await save(1);
     sink.damage = damageModel;
-    expect(await save(2)).toMatchObject({
-      outcome: "committed",
-      id: "step-00000007.r2",
-      housekeeping: { code: "CHECKPOINT_CORRUPT", message: expect.stringContaining("model.safetensors") },
+    await expect(save(2)).rejects.toMatchObject({
+      code: "CHECKPOINT_CORRUPT",
+      message: expect.stringContaining("model.safetensors"),
     });
     expect(await contents(sink.inner)).toEqual(["step-00000007 committed", "step-00000007.r2 committed"]);
     sink.damage = () => {};

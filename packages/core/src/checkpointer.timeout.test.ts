@@ -121,6 +121,18 @@ describe("storage that hangs", () => {
   );
 });
 
+describe("closing", () => {
+  test("ends although the storage hangs: it says so, and frees what it can", async () => {
+    const { sink, backend, checkpointer } = await open();
+    sink.hooks.close = hang;
+    await checkpointer.save({ step: 1, state }).committed;
+    const closed = expect(checkpointer.close()).rejects.toMatchObject({ code: "TIMEOUT" });
+    await vi.advanceTimersByTimeAsync(DEFAULT_TIMEOUT);
+    await closed;
+    expect(backend.open).toBe(0);
+  });
+});
+
 describe("a device that hangs while it is read", () => {
   test("costs the save, and only the chunk that it may still write to", async () => {
     const { sink, backend, checkpointer } = await open({ device: 0 });
@@ -191,4 +203,16 @@ describe("the limit", () => {
       expect((await save.committed).outcome).toBe("committed");
     },
   );
+
+  test("does not count while the event loop is blocked, when nothing could have moved", async () => {
+    vi.useRealTimers();
+    const { sink, checkpointer } = await open({ timeout: 200 });
+    const gate = new Gate();
+    sink.hooks.write = gate.before;
+    const save = checkpointer.save({ step: 1, state });
+    await gate.reached;
+    gate.open();
+    for (const start = performance.now(); performance.now() - start < 400; ) state.model.first.fill(0);
+    expect((await save.committed).outcome).toBe("committed");
+  });
 });

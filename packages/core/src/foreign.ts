@@ -7,6 +7,7 @@ import { corrupt } from "./fields";
 import { tensorKey } from "./manifest";
 import { isSafeName } from "./paths";
 import { decodeIndex, headerByteLength, readHeader, type SafetensorsHeader } from "./safetensors";
+import { rejectOnAbort } from "./signals";
 import type { CheckpointReader } from "./sink";
 import { readWhole, type Stored, type StoredTensor } from "./stored";
 import { decodeTraining, NO_TRAINING, TRAINING_STATE_FILE } from "./training-state";
@@ -20,7 +21,7 @@ export async function readForeign(reader: CheckpointReader, signal?: AbortSignal
   if (reader.files.has("sharding_meta.json")) {
     throw new HoldfastError(
       "UNSUPPORTED",
-      `${reader.id} was written by several ranks; name one rank's directory in it`,
+      `${reader.id} was written by several ranks, which this version does not read; open a sink on it, and name one rank's directory`,
     );
   }
   const groups = new Map<string, Map<string, StoredTensor>>();
@@ -79,9 +80,9 @@ export async function readHeaderOf(
   if (!file) throw corrupt(`${reader.id}/${path}`, "is missing");
   const where = `${reader.id}/${path}`;
   const length = new Uint8Array(Math.min(8, file.byteLength));
-  await reader.read(path, 0, length, signal);
+  await rejectOnAbort(reader.read(path, 0, length, signal), signal);
   const header = new Uint8Array(naming(where, () => headerByteLength(length, file.byteLength)));
-  await reader.read(path, 0, header, signal);
+  await rejectOnAbort(reader.read(path, 0, header, signal), signal);
   return naming(where, () => readHeader(header, file.byteLength));
 }
 
@@ -99,6 +100,12 @@ function tensorsOf(group: string, path: string, header: SafetensorsHeader): Map<
   const tensors = new Map<string, StoredTensor>();
   for (const [name, { dtype, shape, start, end }] of header.tensors) {
     const key = tensorKey(group, name);
+    if (!shape.every(Number.isSafeInteger)) {
+      throw new HoldfastError(
+        "UNSUPPORTED",
+        `${path}: ${key} has a dimension above 2^53, which JavaScript cannot count to`,
+      );
+    }
     tensors.set(key, { key, group, name, spec: { dtype, shape }, path, start, end, digests: undefined });
   }
   return tensors;

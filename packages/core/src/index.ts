@@ -1,14 +1,18 @@
 export type * from "./backend";
-export type { PassedOver } from "./candidates";
+export type { PassedOver, Selection } from "./candidates";
 export { type CheckpointId, formatId, newestFirst, parseId } from "./checkpoint-id";
-export { AsyncCheckpointer, type CheckpointerOptions, type SaveRequest } from "./checkpointer";
+export { AsyncCheckpointer, type SaveRequest } from "./checkpointer";
 export { MiB } from "./chunk-pool";
+export { RECORD_FILE } from "./commit-record";
 export { BlockDigests, type DigestAlgorithm, Digester, isDigestAlgorithm } from "./digest";
 export { ERROR_CODES, type ErrorCode, HoldfastError, isHoldfastError, messageOf } from "./errors";
 export { hostBackend } from "./host-backend";
 export type { HostLeaf, HostTensor } from "./host-tensor";
 export type { Json } from "./json";
+export { MANIFEST_FILE } from "./manifest";
+export type { MatchOptions } from "./match";
 export { memorySink } from "./memory-sink";
+export type { CheckpointerOptions } from "./options";
 export { isSafeName, isSafePath } from "./paths";
 export type { Found, Loaded, LoadOptions, RestoreOptions, Resumed } from "./restore";
 export type { Committed, NotCommitted, Save, SaveProgress, SaveResult, SaveStage } from "./save-handle";
@@ -24,4 +28,4 @@ export {
   isDType,
   type TensorSpec,
 } from "./tensor";
-export type { TrainingState } from "./training-state";
+export type { Training, TrainingState } from "./training-state";

@@ -44,18 +44,6 @@ describe("layOut", () => {
       }),
     );
   });
-
-  test("two groups that would write one file are refused", () => {
-    const many = { a: new Uint8Array(900), b: new Uint8Array(900) };
-    const state = { model: many, "model-00001-of-00002": { x: new Uint8Array(1) } };
-    expect(() => lay(state)).toThrow(
-      expect.objectContaining({
-        code: "INVALID_STATE",
-        message: expect.stringContaining("model-00001-of-00002.safetensors"),
-      }),
-    );
-    expect(lay(state, 2000).length).toBe(3); // not split, they do not meet
-  });
 });
 
 test("chunks are full but the last, and together the pieces, in order", () => {

@@ -4,7 +4,6 @@
  */
 import type { TensorRange } from "./backend";
 import type { DigestAlgorithm } from "./digest";
-import { HoldfastError } from "./errors";
 import { blockEnds, type Manifest, type ManifestFile, type ManifestTensor, type Shard } from "./manifest";
 import { encodeIndex, planFile, planShards } from "./safetensors";
 import type { FilePlan } from "./sink";
@@ -44,14 +43,6 @@ export function layOut(
 ): readonly PlannedFile[] {
   const files = state.groups.flatMap((group) => layOutGroup(group, state, options));
   files.push(bytesFile(TRAINING_STATE_FILE, trainingState, options));
-  const paths = new Set<string>();
-  for (const { plan } of files) {
-    // Groups called `a` and `a-00001-of-00002` could meet here.
-    const path = plan.path.toLowerCase();
-    if (paths.has(path))
-      throw new HoldfastError("INVALID_STATE", `two groups would both write ${plan.path}; rename one`);
-    paths.add(path);
-  }
   return files;
 }
 

@@ -9,8 +9,8 @@ import { formatSpec, sameShape } from "./tensor";
 export interface MatchOptions {
   /**
    * Whether every tensor of the state has to be in the checkpoint, and every one of its groups' tensors in the
-   * state. Default true. If false, tensors that the checkpoint lacks stay as they are; dtypes and shapes have
-   * to match all the same.
+   * state. Default true. If false, tensors that the checkpoint lacks stay as they are (another reference to
+   * them is returned, where references are counted); dtypes and shapes have to match all the same.
    */
   readonly strict?: boolean;
   /** The name in the checkpoint of a tensor of the state: a map for some, or a function for all. */

@@ -3,7 +3,7 @@
  * with a disk's writes, and a disk's reads with a device's uploads.
  */
 import type { ChunkPool } from "./chunk-pool";
-import { rejectOnAbort } from "./signals";
+import { Deferred, rejectOnAbort } from "./signals";
 import type { Chunk } from "./sink";
 
 export interface ReadAheadOptions<Job> {
@@ -18,36 +18,48 @@ export interface Filled<Job> extends Chunk {
   readonly job: Job;
 }
 
+interface Filling<Job> {
+  readonly chunk: Filled<Job>;
+  readonly filled: Promise<void>;
+}
+
 export class ReadAhead<Job> {
-  readonly #queue: { chunk: Filled<Job>; filled: Promise<void> }[] = [];
+  readonly #queue: Filling<Job>[] = [];
   readonly #lent = new Set<Chunk>();
   readonly #stopped = new AbortController();
   readonly #signal: AbortSignal;
-  readonly #produced: Promise<void>;
-  #arrived = signalOnce();
+  readonly #drained = new Deferred<void>();
+  /** Chunks that are not filled yet, and one for the jobs that are still to come. */
+  #unfilled = 1;
+  #allQueued = false;
+  #changed = new Deferred<void>();
 
   constructor(
     jobs: Iterable<Job>,
     private readonly options: ReadAheadOptions<Job>,
   ) {
     this.#signal = AbortSignal.any([options.signal, this.#stopped.signal]);
-    this.#produced = this.#produce(jobs);
-    this.#produced.catch(() => {}); // next() and drained report it
+    this.#fillAll(jobs)
+      .then(() => this.#filled(), this.#drained.reject)
+      .finally(() => {
+        this.#allQueued = true;
+        this.#changed.resolve();
+      });
   }
 
   /** Resolves when every job is filled, though not yet used. */
   get drained(): Promise<void> {
-    return this.#produced;
+    return this.#drained.promise;
   }
 
-  /** The next filled chunk, or undefined after the last. The caller releases it. */
+  /** The next filled chunk, or undefined after the last. Whoever got it releases it. */
   async next(): Promise<Filled<Job> | undefined> {
     while (this.#queue.length === 0) {
-      const ended = await rejectOnAbort(
-        Promise.race([this.#produced.then(() => true), this.#arrived.promise]),
-        this.#signal,
-      );
-      if (ended && this.#queue.length === 0) return undefined;
+      if (this.#allQueued) {
+        await rejectOnAbort(this.#drained.promise, this.#signal); // tells if it ended early
+        return undefined;
+      }
+      await rejectOnAbort(this.#changed.promise, this.#signal);
     }
     const head = this.#queue.shift();
     if (!head) return undefined;
@@ -61,24 +73,23 @@ export class ReadAhead<Job> {
     return head.chunk;
   }
 
-  /**
-   * Stops, and takes back every chunk: those in use at once, because whoever used them was told to stop
-   * and only read them; those being filled when nobody writes to them any more.
-   */
-  cancel(): void {
-    this.#stopped.abort(new Error("the read-ahead was cancelled"));
-    for (const chunk of [...this.#lent]) chunk.release();
+  /** Stops, and gives back what nobody has asked for yet, as soon as nobody writes to it any more. */
+  stop(): void {
+    this.#stopped.abort(new Error("the read-ahead was stopped"));
     for (const entry of this.#queue.splice(0)) releaseWhenSettled(entry);
   }
 
-  async #produce(jobs: Iterable<Job>): Promise<void> {
-    let last: Promise<unknown> = Promise.resolve();
+  /** Takes back what is in use: only where its users merely read it, and what they make of it is thrown away. */
+  reclaim(): void {
+    for (const chunk of [...this.#lent]) chunk.release();
+  }
+
+  async #fillAll(jobs: Iterable<Job>): Promise<void> {
     for (const job of jobs) {
       const memory = await this.options.pool.acquire(this.#signal);
       if (this.#signal.aborted) memory.release();
       this.#signal.throwIfAborted();
       const bytes = memory.bytes.subarray(0, this.options.length(job));
-      const filled = this.options.fill(job, bytes);
       const chunk: Filled<Job> = {
         job,
         bytes,
@@ -87,24 +98,20 @@ export class ReadAhead<Job> {
           memory.release();
         },
       };
+      this.#unfilled++;
+      const filled = this.options.fill(job, bytes);
+      filled.then(() => this.#filled(), this.#drained.reject);
       this.#queue.push({ chunk, filled });
-      last = Promise.all([last, filled]);
-      last.catch(() => {}); // next() meets the same failure in order
-      this.#arrived.resolve(false);
-      this.#arrived = signalOnce();
+      this.#changed.resolve();
+      this.#changed = new Deferred();
     }
-    await rejectOnAbort(last, this.#signal);
+  }
+
+  #filled(): void {
+    if (--this.#unfilled === 0) this.#drained.resolve();
   }
 }
 
-function releaseWhenSettled(entry: { chunk: Chunk; filled: Promise<void> }): void {
-  entry.filled.then(entry.chunk.release, entry.chunk.release);
-}
-
-function signalOnce(): { promise: Promise<boolean>; resolve: (value: boolean) => void } {
-  let resolve: (value: boolean) => void = () => {};
-  const promise = new Promise<boolean>((settle) => {
-    resolve = settle;
-  });
-  return { promise, resolve };
+function releaseWhenSettled({ chunk, filled }: Filling<unknown>): void {
+  filled.then(chunk.release, chunk.release);
 }

@@ -354,3 +354,43 @@ test("several ranks and split tensors are no damage, but not read yet", async ()
   const split = await forging((files) => forgeManifest(files, (json) => (json.tensors[0].shards = [])));
   await expect((await openOn(split)).load()).rejects.toMatchObject(unsupported("model/weight is split"));
 });
+
+describe("a manifest whose files are not their head and then tensors, without hole or overlap", () => {
+  test("two tensors that share bytes", async () => {
+    const reason = await manifest(({ tensors }) => {
+      tensors.push({ ...tensors[0], name: "again" });
+    });
+    expect(reason.message).toMatch(/hole or an overlap/);
+  });
+
+  test("bytes that belong to nothing", async () => {
+    const dropped = await manifest(({ tensors }) => {
+      tensors.pop();
+    });
+    expect(dropped.message).toMatch(/bytes behind its last tensor|hole or an overlap/);
+  });
+
+  test("a file that is named twice", async () => {
+    const reason = await manifest(({ files }) => {
+      files.push(files.at(-1));
+    });
+    expect(reason.message).toMatch(/names a file twice/);
+  });
+
+  test("a group that the record does not name", async () => {
+    const reason = await record((json) => {
+      json.groups = json.groups.slice(1);
+    });
+    expect(reason.message).toMatch(/group .* which the commit record does not name/);
+  });
+
+  test("a manifest longer than the record says is not even read", async () => {
+    const reason = await refusal((files) => {
+      files.set(
+        "manifest.json",
+        utf8(`${JSON.stringify(jsonIn(files, "manifest.json"))}${" ".repeat(9999)}`),
+      );
+    });
+    expect(reason.message).toMatch(/manifest.json has \d+ bytes, more than it can have/);
+  });
+});

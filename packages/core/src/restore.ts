@@ -1,5 +1,5 @@
 /** The pipeline back: checkpoint → checked blocks → the tensors of a state. */
-import type { Backend, TensorSource } from "./backend";
+import type { Backend } from "./backend";
 import { type Chosen, choose, type PassedOver, type Selection } from "./candidates";
 import { castSource } from "./cast";
 import type { ChunkPool } from "./chunk-pool";
@@ -10,9 +10,10 @@ import type { HostTensor } from "./host-tensor";
 import { type MatchOptions, matchState } from "./match";
 import type { CheckpointReader, Sink } from "./sink";
 import { leavesByBackend } from "./snapshot-set";
-import { type FlatState, flatten, rebuild } from "./state";
+import { type FlatState, flatten, type Leaf, rebuild } from "./state";
 import type { Stored, StoredTensor } from "./stored";
 import { StoredSource } from "./stored-source";
+import { formatSpec } from "./tensor";
 import type { Training } from "./training-state";
 
 /** What restoring works with. */
@@ -68,7 +69,7 @@ export async function restore<S extends object>(
     if (touched.size === 0 || deviceFailed || options.signal?.aborted) throw error;
     throw new HoldfastError(
       "RESTORE_INCOMPLETE",
-      `restoring failed midway; the tensors are undefined: ${messageOf(error)}`,
+      `restoring failed midway; tensors that are filled in place are undefined: ${messageOf(error)}`,
       {
         cause: error,
       },
@@ -116,21 +117,24 @@ class Filling {
     const matched = matchState(state, this.stored, this.options);
     this.#assertUntouched(matched);
     const restored = new Map<string, unknown>();
-    for (const [backend, leaves] of leavesByBackend(state)) {
-      const wanted = leaves.filter(({ key }) => matched.has(key));
-      const targets = new Map(wanted.map((leaf) => [leaf.key, leaf]));
-      const sources = new Map(wanted.flatMap(({ key }) => entry(key, matched.get(key))));
-      const { stored, reader, pool, options } = this;
-      const source = new StoredSource(sources, { stored, reader, pool, signal: options.signal });
-      const specs = new Map(wanted.map(({ key, spec }) => [key, spec]));
-      const tensors = new Map([...targets].map(([key, leaf]) => [key, leaf.tensor]));
-      for (const [key, tensor] of await this.#restore(backend, tensors, source, castSource(source, specs)))
-        restored.set(key, tensor);
+    try {
+      for (const [backend, leaves] of leavesByBackend(state)) {
+        const wanted = leaves.filter(({ key }) => matched.has(key));
+        for (const [key, tensor] of await this.#restore(backend, wanted, matched)) restored.set(key, tensor);
+      }
+    } catch (error) {
+      // What other backends have made by now is nobody's.
+      for (const [key, tensor] of restored) {
+        const leaf = state.leaves.get(key);
+        if (leaf && leaf.tensor !== tensor) leaf.backend.dispose?.(tensor);
+      }
+      throw error;
     }
     for (const { key, tiedTo, tensor, backend } of state.leaves.values()) {
-      const first = tiedTo === undefined ? undefined : restored.get(tiedTo);
-      if (first !== undefined) restored.set(key, backend.share ? backend.share(first) : first);
-      else if (!restored.has(key)) restored.set(key, tensor); // not strict, and not in the checkpoint
+      if (restored.has(key)) continue;
+      // A second name; or not strict, and not in the checkpoint: then it stays what it was.
+      const first = restored.get(tiedTo ?? key) ?? tensor;
+      restored.set(key, backend.share ? backend.share(first) : first);
     }
     return restored;
   }
@@ -147,19 +151,23 @@ class Filling {
 
   async #restore(
     backend: Backend,
-    tensors: ReadonlyMap<string, unknown>,
-    stored: StoredSource,
-    source: TensorSource,
+    leaves: readonly Leaf[],
+    matched: ReadonlyMap<string, StoredTensor>,
   ): Promise<ReadonlyMap<string, unknown>> {
+    const { stored, reader, pool, options } = this;
+    const sources = new Map(leaves.flatMap(({ key }) => entry(key, matched.get(key))));
+    const source = new StoredSource(sources, { stored, reader, pool, signal: options.signal });
+    const specs = new Map(leaves.map(({ key, spec }) => [key, spec]));
+    const tensors = new Map(leaves.map(({ key, tensor }) => [key, tensor]));
     try {
-      return await backend.restore(tensors, source, this.options.signal);
+      return await backend.restore(tensors, castSource(source, specs), options.signal);
     } catch (error) {
       // Whatever the backend makes of it, the reason is the one that its source gave.
-      const reason = stored.failure ?? error;
-      if (isHoldfastError(reason) || this.options.signal?.aborted) throw reason;
+      const reason = source.failure ?? error;
+      if (isHoldfastError(reason) || options.signal?.aborted) throw reason;
       throw new HoldfastError("DEVICE_ERROR", `${backend.name}: ${messageOf(reason)}`, { cause: reason });
     } finally {
-      if (stored.touched) for (const key of stored.tensors.keys()) this.touched.add(key);
+      if (source.touched) for (const key of sources.keys()) this.touched.add(key);
     }
   }
 }
@@ -176,10 +184,22 @@ function allocateState(
   const byGroup = new Map<string, Map<string, HostTensor>>(groups.map((group) => [group, new Map()]));
   for (const [key, tensor] of stored.tensors) {
     const slash = key.indexOf("/");
-    const host = allocated.get(tensor) ?? allocateHost(tensor.spec);
     const group = byGroup.get(key.slice(0, slash));
-    if (group) allocated.set(tensor, host);
-    group?.set(key.slice(slash + 1), host);
+    if (!group) continue;
+    const host = allocated.get(tensor) ?? allocate(tensor, stored.id);
+    allocated.set(tensor, host);
+    group.set(key.slice(slash + 1), host);
   }
   return Object.fromEntries(byGroup);
+}
+
+function allocate({ key, path, spec }: StoredTensor, id: string): HostTensor {
+  try {
+    return allocateHost(spec);
+  } catch (cause) {
+    const what = `${id}/${path}: ${key}, ${formatSpec(spec)}`;
+    throw new HoldfastError("OUT_OF_MEMORY", `${what}, has no room in memory: ${messageOf(cause)}`, {
+      cause,
+    });
+  }
 }

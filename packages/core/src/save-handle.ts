@@ -1,6 +1,7 @@
 /** The handle of a save: what the caller waits for, watches and aborts. */
 import type { SnapshotMode } from "./backend";
 import type { HoldfastError } from "./errors";
+import { Deferred } from "./signals";
 
 export type SaveStage = "waiting" | "writing" | "committing" | "committed" | "skipped" | "aborted" | "failed";
 
@@ -25,7 +26,7 @@ export interface Committed {
   readonly mode: SnapshotMode;
   /** Milliseconds from the call of `save` until the tensors could change. */
   readonly stallMs: number;
-  /** What went wrong after the commit, while the older revision was being removed. The checkpoint is good. */
+  /** What went wrong after the commit, while an older revision was to be removed: it is still there. */
   readonly housekeeping?: HoldfastError;
 }
 
@@ -136,18 +137,4 @@ export class SaveHandle implements Save {
 
 function isFinal(stage: SaveStage): boolean {
   return stage === "committed" || stage === "skipped" || stage === "aborted" || stage === "failed";
-}
-
-/** A promise and its ends. Its rejection is nobody's concern until somebody takes the promise. */
-export class Deferred<T> {
-  resolve: (value: T) => void = () => {};
-  reject: (error: unknown) => void = () => {};
-  readonly promise = new Promise<T>((resolve, reject) => {
-    this.resolve = resolve;
-    this.reject = reject;
-  });
-
-  constructor() {
-    this.promise.catch(() => {});
-  }
 }

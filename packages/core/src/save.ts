@@ -3,14 +3,14 @@
 import { formatId, parseId } from "./checkpoint-id";
 import type { ChunkPool } from "./chunk-pool";
 import { encodeRecord, RECORD_FILE } from "./commit-record";
-import { type DigestAlgorithm, Digester } from "./digest";
+import { type DigestAlgorithm, Digester, isDigest } from "./digest";
 import { HoldfastError, isHoldfastError, messageOf } from "./errors";
 import { cutIntoChunks, layOut, manifestOf, type Piece, type PlannedFile } from "./layout";
 import { encodeManifest, MANIFEST_FILE } from "./manifest";
 import { ReadAhead } from "./read-ahead";
 import type { SaveProgress } from "./save-handle";
 import { rejectOnAbort, settleWithin } from "./signals";
-import type { Attempt, AttemptWriter, Chunk, Sink } from "./sink";
+import type { Attempt, AttemptWriter, Chunk, FilePlan, Sink } from "./sink";
 import type { SnapshotSet } from "./snapshot-set";
 import type { FlatState } from "./state";
 
@@ -89,7 +89,7 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
         taken += bytes;
         report({ bytes: taken });
       });
-      digests.set(file.plan.path, await rejectOnAbort(writing, signal));
+      digests.set(file.plan.path, checkDigests(file.plan, await rejectOnAbort(writing, signal), digester));
     }
     await rejectOnAbort(snapshot.staged, signal); // all is read, so this tells whether what was read is true
     const head = { runId: attempt.runId, step: attempt.step, digest: digester.algorithm, blockBytes };
@@ -104,7 +104,8 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
     await commit(job, sink, { revision, manifest, bytes, digester });
     return { id: formatId({ step: attempt.step, revision }), revision, bytes };
   } catch (error) {
-    readAhead.cancel();
+    readAhead.stop();
+    readAhead.reclaim(); // the sink may go on reading them, for an attempt that will never be committed
     // While a commit may still be under way nothing of it may be taken from under its feet.
     if (writer && !isHoldfastError(error, "COMMIT_UNCERTAIN"))
       await settleWithin(writer.abort(), CLEAN_UP_MS);
@@ -158,15 +159,31 @@ async function writeFile(
   }
   try {
     const written = await writer.write(plan, chunks());
-    if (written.byteLength === plan.byteLength) return digests?.finish() ?? written.digests ?? [];
-    throw new HoldfastError(
-      "SINK_FAILED",
-      `${plan.path}: ${written.byteLength} of ${plan.byteLength} bytes were written`,
-    );
+    if (written.byteLength !== plan.byteLength) {
+      throw new HoldfastError(
+        "SINK_FAILED",
+        `${plan.path}: ${written.byteLength} of ${plan.byteLength} bytes were written`,
+      );
+    }
+    return digests?.finish() ?? written.digests ?? [];
   } catch (error) {
     // Whatever the sink makes of it, the reason is the one that its source gave.
     throw failure ? failure.error : error;
   }
+}
+
+/** Whoever computed them: what the manifest could not be read back with may not be committed. */
+function checkDigests(
+  { path, blockEnds }: FilePlan,
+  digests: readonly string[],
+  { algorithm }: Digester,
+): readonly string[] {
+  if (digests.length === blockEnds.length && digests.every((digest) => isDigest(digest, algorithm)))
+    return digests;
+  throw new HoldfastError(
+    "SINK_FAILED",
+    `${path}: the sink gave no ${algorithm} digest for each of ${blockEnds.length} blocks`,
+  );
 }
 
 function onRelease(chunk: Chunk, then: () => void): Chunk {

@@ -1,4 +1,4 @@
-/** Small helpers for `AbortSignal`: waiting no longer than a signal allows. */
+/** Waiting no longer than a signal or a time allows. */
 
 /**
  * `promise`, or the signal's reason as soon as it aborts; `onAbort` runs in that case. What `promise` does
@@ -33,10 +33,29 @@ export function settleWithin(promise: Promise<unknown>, ms: number): Promise<voi
   });
 }
 
-/** Calls `expire` once when nothing has touched it for `ms`. */
+/** `promise`, or a rejection with `error()` after `ms`. */
+export async function rejectAfter<T>(promise: Promise<T>, ms: number, error: () => unknown): Promise<T> {
+  const late = new AbortController();
+  const watchdog = new Watchdog(ms, () => late.abort(error()));
+  try {
+    return await rejectOnAbort(promise, late.signal);
+  } finally {
+    watchdog.stop();
+  }
+}
+
+/** A watchdog looks this often in its time, to tell time that passed from time in which nothing could run. */
+const LOOKS = 8;
+/** Timers of more than 2^31 − 1 ms fire at once. */
+const MAX_TIMER = 2 ** 31 - 1;
+
+/**
+ * Calls `expire` once when nothing has touched it for `ms`. Time by which its timers are late does not
+ * count: the event loop was blocked, or the machine asleep, so that nothing could have touched it.
+ */
 export class Watchdog {
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #lastTouch = now();
+  #lastTouch = performance.now();
 
   constructor(
     private readonly ms: number,
@@ -45,30 +64,37 @@ export class Watchdog {
     if (ms !== Number.POSITIVE_INFINITY) this.#arm(ms);
   }
 
-  /** Something moved. Cheap enough to call for each chunk. */
+  /** Something moved. */
   touch(): void {
-    this.#lastTouch = now();
+    this.#lastTouch = performance.now();
   }
 
   stop(): void {
     clearTimeout(this.#timer);
   }
 
-  #arm(ms: number): void {
-    this.#timer = setTimeout(
-      () => {
-        const left = this.#lastTouch + this.ms - now();
-        if (left > 0) this.#arm(left);
-        else this.expire();
-      },
-      Math.min(ms, MAX_TIMER),
-    );
+  #arm(left: number): void {
+    const wait = Math.min(left, this.ms / LOOKS, MAX_TIMER);
+    const due = performance.now() + wait;
+    this.#timer = setTimeout(() => {
+      this.#lastTouch += Math.max(0, performance.now() - due);
+      const stillLeft = this.#lastTouch + this.ms - performance.now();
+      if (stillLeft > 0) this.#arm(stillLeft);
+      else this.expire();
+    }, wait);
   }
 }
 
-/** Timers of more than 2^31 − 1 ms fire at once. */
-const MAX_TIMER = 2 ** 31 - 1;
+/** A promise and its ends. Its rejection is nobody's concern until somebody takes the promise. */
+export class Deferred<T> {
+  resolve: (value: T) => void = () => {};
+  reject: (error: unknown) => void = () => {};
+  readonly promise = new Promise<T>((resolve, reject) => {
+    this.resolve = resolve;
+    this.reject = reject;
+  });
 
-function now(): number {
-  return performance.now();
+  constructor() {
+    this.promise.catch(() => {});
+  }
 }

@@ -1,7 +1,7 @@
 /**
  * A sink knows one kind of storage: it keeps the files of an attempt, and commits them at once or not
- * at all. It knows nothing of tensors or devices. What a checkpoint's files mean is core's affair; all
- * that a sink reads of them is the commit record, through `readRecord`.
+ * at all. It knows nothing of tensors or devices. What a checkpoint's files mean is core's affair: a sink
+ * need not read them, only tell whether there is a commit record, `checkpoint.json`.
  */
 import type { DigestAlgorithm } from "./digest";
 

@@ -52,11 +52,11 @@ export class SnapshotSet {
       run = undefined;
     };
     for (const piece of pieces) {
-      const owner = piece instanceof Uint8Array ? undefined : this.#owners.get(piece.name);
-      if (piece instanceof Uint8Array || !owner) {
+      if (piece instanceof Uint8Array) {
         flush();
-        if (piece instanceof Uint8Array) into.set(piece, at);
+        into.set(piece, at);
       } else {
+        const owner = this.#ownerOf(piece.name);
         if (run?.owner !== owner) {
           flush();
           run = { owner, ranges: [], start: at };
@@ -70,6 +70,12 @@ export class SnapshotSet {
     const results = await Promise.allSettled(reads);
     const failed = results.find((result) => result.status === "rejected");
     if (failed) throw asDeviceError(failed.reason);
+  }
+
+  #ownerOf(name: string): Snapshot {
+    const owner = this.#owners.get(name);
+    if (!owner) throw new HoldfastError("INVALID_ARGUMENT", `${name} is not in the snapshot`);
+    return owner;
   }
 
   close(): void {

@@ -49,7 +49,7 @@ export interface FlatState {
  */
 export function flatten(state: object, backends: readonly Backend[]): FlatState {
   const leaves = new Map<string, Leaf>();
-  const first = new Map<unknown, string>();
+  const ties = new Ties();
   const groups = Object.keys(state);
   checkGroups(groups);
   for (const [group, tree] of Object.entries(state)) {
@@ -64,9 +64,7 @@ export function flatten(state: object, backends: readonly Backend[]): FlatState 
       if (leaves.has(key)) throw invalid(where, `has the name ${name}, as another tensor of the group has`);
       if (!isTensorName(name)) throw invalid(where, "has a name that safetensors cannot hold");
       const spec = describe(backend, value, where); // before anybody else looks at it: this names the path
-      const identity = backend.identify ? backend.identify(value) : value;
-      const tiedTo = first.get(identity);
-      if (tiedTo === undefined) first.set(identity, key);
+      const tiedTo = ties.firstOf(backend.identify?.(value) ?? { memory: value, place: "" }, key);
       leaves.set(key, {
         key,
         group,
@@ -99,6 +97,23 @@ export function rebuild<S extends object>(
   return Object.fromEntries(entries) as S;
 }
 
+/** Which names are of one tensor. */
+class Ties {
+  readonly #firsts = new Map<unknown, Map<string, string>>();
+
+  /** The first key of the tensor, or undefined if `key` is. */
+  firstOf(
+    { memory, place }: { readonly memory: unknown; readonly place: string },
+    key: string,
+  ): string | undefined {
+    const inMemory = this.#firsts.get(memory) ?? new Map<string, string>();
+    this.#firsts.set(memory, inMemory);
+    const first = inMemory.get(place);
+    if (first === undefined) inMemory.set(place, key);
+    return first;
+  }
+}
+
 type Visit = (path: readonly string[], value: unknown) => boolean;
 
 /** Visits depth first what is no container; `visit` says whether it took it. Tensors may look like containers. */
@@ -112,9 +127,10 @@ function walk(
   if (path.length > 0 && visit(path, value)) return;
   const children = childrenOf(value);
   const where = placeOf(group, path);
-  if (!children)
-    throw invalid(where, `is ${kindOf(value)}, which no backend accepts; numbers and the like go into extra`);
+  if (!children) throw invalid(where, refusal(value));
   if (above.has(value)) throw invalid(where, "contains itself");
+  if (path.length > MAX_DEPTH)
+    throw invalid(`${group}: ${path[0]} → …`, `is nested more than ${MAX_DEPTH} deep`);
   above.add(value);
   for (const [key, child] of children) walk(group, child, [...path, key], above, visit);
   above.delete(value);
@@ -158,20 +174,33 @@ function describe(backend: Backend, tensor: unknown, where: string): TensorSpec 
   }
 }
 
+const LONGEST_SUFFIX = "-00001-of-00001.safetensors.index.json";
+
 function checkGroups(groups: readonly string[]): void {
   const seen = new Set<string>();
   for (const group of groups) {
-    if (!isSafeName(group)) throw invalid(group, "cannot be a file's name: use letters, digits, _, - and .");
+    if (!isSafeName(`${group}${LONGEST_SUFFIX}`)) {
+      throw invalid(group, "cannot be a file's name: use letters, digits, _, - and ., at most 160 of them");
+    }
+    // What another group's files are called when it is split.
+    if (/-\d{5}-of-\d{5}$/.test(group)) throw invalid(group, "is called like a part of a split file");
     // Some file systems do not tell upper case from lower.
     if (seen.has(group.toLowerCase())) throw invalid(group, "differs from another group only in case");
     seen.add(group.toLowerCase());
   }
 }
 
-function kindOf(value: unknown): string {
-  if (value === null || value === undefined) return String(value);
-  return typeof value === "object" ? `a ${value.constructor?.name ?? "class instance"}` : `a ${typeof value}`;
+/** Why something is neither a tensor nor a container, and what to do about it. */
+function refusal(value: unknown): string {
+  if (value === undefined || value === null) return `is ${value}: leave the key out`;
+  if (typeof value !== "object")
+    return `is a ${typeof value}, which no backend accepts; it may go into extra`;
+  const kind = value.constructor?.name ?? "class instance";
+  return `is a ${kind}, which no backend accepts; tensors lie in plain objects, arrays and Maps`;
 }
+
+/** Deeper than any model is built, and well within the stack. */
+const MAX_DEPTH = 500;
 
 function invalid(where: string, rule: string): HoldfastError {
   return new HoldfastError("INVALID_STATE", `${where} ${rule}`);

@@ -73,7 +73,7 @@ export class StoredSource implements TensorSource {
           yield { parts: partsOf(chunk.job, chunk.bytes), release };
         }
       } finally {
-        source.cancel();
+        source.stop(); // what was handed out stays with whoever got it until it is released
       }
     } catch (error) {
       if (signal?.aborted) throw error;

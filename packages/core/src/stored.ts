@@ -4,7 +4,8 @@ import { type DigestAlgorithm, Digester } from "./digest";
 import { HoldfastError } from "./errors";
 import { corrupt } from "./fields";
 import { readForeign } from "./foreign";
-import { decodeManifest, type Manifest, type ManifestFile, tensorKey } from "./manifest";
+import { decodeManifest, MANIFEST_FILE, type Manifest, type ManifestFile, tensorKey } from "./manifest";
+import { rejectOnAbort } from "./signals";
 import type { CheckpointReader } from "./sink";
 import { sameShape, type TensorSpec } from "./tensor";
 import { decodeTraining, TRAINING_STATE_FILE, type Training } from "./training-state";
@@ -67,7 +68,7 @@ export async function readStored(reader: CheckpointReader, signal?: AbortSignal)
     );
   }
   const file = `${reader.id}/${ref.path}`;
-  const bytes = await readWhole(reader, ref.path, LARGEST_MANIFEST, signal);
+  const bytes = await readWhole(reader, ref.path, Math.min(ref.byteLength, LARGEST_MANIFEST), signal);
   const digester = await digesterOf(record.digest);
   if (digester.digest(bytes) !== ref.digest)
     throw corrupt(file, "does not have the digest that the commit record names");
@@ -82,11 +83,14 @@ export async function readStored(reader: CheckpointReader, signal?: AbortSignal)
     throw corrupt(file, "belongs to another checkpoint than the commit record");
   }
   checkFiles(manifest, reader);
+  const unnamed = manifest.tensors.find(({ group }) => !record.groups.includes(group));
+  if (unnamed) throw corrupt(file, `has the group ${unnamed.group}, which the commit record does not name`);
   const training = await readTraining(manifest, reader, digester, signal);
   if (training.step !== record.step)
     throw corrupt(`${reader.id}/${TRAINING_STATE_FILE}`, "is of another step");
   const { digest, blockBytes, files } = manifest;
   const tensors = tensorsOf(manifest, reader.id);
+  checkCoverage(manifest, reader.id);
   return {
     ...training,
     id: reader.id,
@@ -111,7 +115,7 @@ export async function readWhole(
   if (file.byteLength > limit)
     throw corrupt(`${reader.id}/${path}`, `has ${file.byteLength} bytes, more than it can have`);
   const bytes = new Uint8Array(file.byteLength);
-  await reader.read(path, 0, bytes, signal);
+  await rejectOnAbort(reader.read(path, 0, bytes, signal), signal);
   return bytes;
 }
 
@@ -123,6 +127,24 @@ function checkFiles(manifest: Manifest, reader: CheckpointReader): void {
       throw corrupt(`${reader.id}/${path}`, `has ${found.byteLength} bytes instead of ${byteLength}`);
     }
   }
+}
+
+/** Each file is its head and then tensors, with no hole and no overlap: bytes that two tensors share are a forgery. */
+function checkCoverage({ files, tensors }: Manifest, id: string): void {
+  const shards = tensors
+    .flatMap((tensor) => tensor.shards)
+    .sort((a, b) => a.file - b.file || a.start - b.start || a.end - b.end);
+  const reached = files.map(({ headBytes }) => headBytes);
+  for (const { file, start, end } of shards) {
+    if (reached[file] !== start)
+      throw corrupt(`${id}/${files[file]?.path}`, `has a hole or an overlap at byte ${start} of it`);
+    reached[file] = end;
+  }
+  for (const [i, { path, byteLength }] of files.entries()) {
+    if (reached[i] !== byteLength) throw corrupt(`${id}/${path}`, "has bytes behind its last tensor");
+  }
+  if (new Set(files.map(({ path }) => path)).size < files.length)
+    throw corrupt(`${id}/${MANIFEST_FILE}`, "names a file twice");
 }
 
 async function readTraining(

@@ -28,7 +28,7 @@ export class TestBackend implements Backend<HostLeaf> {
   }
 
   describe = (leaf: HostLeaf) => this.inner.describe(leaf);
-  identify = (leaf: HostLeaf) => this.inner.identify?.(leaf);
+  identify = (leaf: HostLeaf) => this.inner.identify?.(leaf) ?? { memory: leaf, place: "" };
   prepare: NonNullable<Backend<HostLeaf>["prepare"]> = async (...args) => this.inner.prepare?.(...args);
   restore: Backend<HostLeaf>["restore"] = (...args) => this.inner.restore(...args);
 

@@ -1,7 +1,8 @@
 /** What the tests of core share: a sink that can be held up, failed and watched, and gates to do so with. */
 import { ChunkPool } from "./chunk-pool";
 import { memorySink } from "./memory-sink";
-import { Deferred, type Save, type SaveProgress } from "./save-handle";
+import type { Save, SaveProgress } from "./save-handle";
+import { Deferred } from "./signals";
 import type { AttemptWriter, CheckpointReader, Chunk, FilePlan, Sink, SinkCapabilities } from "./sink";
 
 export type SinkOperation =

@@ -3,7 +3,7 @@ import type { Budget } from "./backend";
 import { AsyncCheckpointer } from "./checkpointer";
 import { KiB, MiB } from "./chunk-pool";
 import { immutableBackend, TestBackend } from "./test-backends";
-import { contents, failing, Gate, isPending, TestSink } from "./test-kit";
+import { contents, ended, failing, Gate, isPending, TestSink } from "./test-kit";
 import { exampleState } from "./test-state";
 
 const state = exampleState();
@@ -50,6 +50,59 @@ describe("close", () => {
     sink.hooks.close = failing(new Error("EIO"));
     await expect(checkpointer.close()).rejects.toThrow("EIO");
     expect(backend.closed).toBe(true);
+  });
+
+  test("gives everything back whatever fails, and tells of all of it", async () => {
+    const { sink, backend, checkpointer } = await open();
+    sink.hooks.write = failing(new Error("EIO"));
+    await ended(checkpointer.save({ step: 1, state }));
+    await ended(checkpointer.save({ step: 2, state }));
+    backend.close = () => {
+      throw new Error("the device is busy");
+    };
+    sink.hooks.close = failing(new Error("EBUSY"));
+    const error = await checkpointer.close().catch((error) => error);
+    expect(error).toMatchObject({ name: "HoldfastError", code: "SINK_FAILED" });
+    expect(error.cause.errors.map(({ message }: Error) => message)).toEqual([
+      expect.stringContaining("step 1: EIO"),
+      expect.stringContaining("step 2: EIO"),
+      expect.stringContaining("the device is busy"),
+      expect.stringContaining("EBUSY"),
+    ]);
+    expect(sink.calls.at(-1)).toBe("close");
+  });
+
+  test("waits for a restore that is under way", async () => {
+    const { sink, checkpointer } = await open();
+    await checkpointer.save({ step: 1, state }).committed;
+    const gate = new Gate();
+    sink.hooks.open = gate.before;
+    const restored = checkpointer.restore(exampleState());
+    await gate.reached;
+    const closed = checkpointer.close();
+    expect(await isPending(closed)).toBe(true);
+    gate.open();
+    expect((await restored)?.step).toBe(1);
+    await closed;
+  });
+
+  test("leaves a sink open that another checkpointer uses", async () => {
+    const { sink, checkpointer } = await open();
+    const other = await AsyncCheckpointer.open({
+      backend: new TestBackend(),
+      sink,
+      memory: { host: 16 * KiB },
+    });
+    const gate = new Gate();
+    sink.hooks.write = gate.before;
+    const save = other.save({ step: 1, state });
+    await gate.reached;
+    await checkpointer.close();
+    expect(sink.calls).not.toContain("close");
+    gate.open();
+    expect((await save.committed).outcome).toBe("committed");
+    await other.close();
+    expect(sink.calls.at(-1)).toBe("close");
   });
 
   test("is what `await using` does at the end of a block", async () => {

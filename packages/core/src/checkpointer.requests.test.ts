@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { AsyncCheckpointer, type SaveRequest } from "./checkpointer";
 import { hostBackend } from "./host-backend";
+import { memorySink } from "./memory-sink";
 import { TestBackend } from "./test-backends";
 import { TestSink } from "./test-kit";
 
@@ -88,7 +89,11 @@ describe("NOT_JSON: what JSON cannot hold is refused by its place", () => {
 describe("INVALID_STATE: a state that cannot be stored is refused by its path", () => {
   test.each<[string, object, string]>([
     ["a number for a leaf", { model: { layers: [{ bias: 1 }] } }, "model: layers → 0 → bias is a number"],
-    ["nothing for a leaf", { model: { a: weights(), b: undefined } }, "model: b is undefined"],
+    [
+      "nothing for a leaf",
+      { model: { a: weights(), b: undefined } },
+      "model: b is undefined: leave the key out",
+    ],
     ["null", { model: { b: null } }, "model: b is null"],
     ["a class instance", { model: { b: new Date(0) } }, "model: b is a Date"],
     ["a group that is no tree", { model: { a: weights() }, epoch: 3 }, "epoch is a number"],
@@ -105,6 +110,12 @@ describe("INVALID_STATE: a state that cannot be stored is refused by its path", 
     ],
     ["the format's own key", { model: { __metadata__: weights() } }, "model: __metadata__ has a name"],
     ["a tree that contains itself", { model: { cycle } }, "model: cycle → self → again contains itself"],
+    [
+      "a group called like a part of a split file",
+      { "model-00001-of-00002": { a: weights() } },
+      "part of a split",
+    ],
+    ["a group whose files' names would be too long", { ["g".repeat(190)]: { a: weights() } }, "at most 160"],
     ["a group that is no file name", { "../model": { a: weights() } }, "../model cannot be a file's name"],
     [
       "groups alike but for case",
@@ -153,6 +164,23 @@ describe("INVALID_ARGUMENT", () => {
     await expect(opening).rejects.toMatchObject({
       code: "INVALID_ARGUMENT",
       message: expect.stringContaining(rule),
+    });
+  });
+});
+
+describe("INVALID_ARGUMENT: options that cannot work are refused by open", () => {
+  test.each<[string, object]>([
+    ["digest is crc32", { digest: "crc32" }],
+    ["whenBusy is later", { whenBusy: "later" }],
+    ["timeout is 0", { timeout: 0 }],
+    ["maxShardBytes is -1", { maxShardBytes: -1 }],
+    ["memory.device is -1", { memory: { device: -1 } }],
+    ["memory.host is Infinity", { memory: { host: Number.POSITIVE_INFINITY } }],
+  ])("%s", async (message, options) => {
+    const opened = AsyncCheckpointer.open({ backend: hostBackend(), sink: memorySink(), ...options });
+    await expect(opened).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining(message),
     });
   });
 });

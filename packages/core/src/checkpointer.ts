@@ -2,9 +2,10 @@
 import type { Backend, TensorOf } from "./backend";
 import { ByteBudget } from "./budget";
 import { CheckpointWriter } from "./checkpoint-writer";
-import { ChunkPool, MiB } from "./chunk-pool";
-import type { DigestAlgorithm } from "./digest";
+import { ChunkPool } from "./chunk-pool";
+import { failuresOf, leaveSink, together, useSink } from "./closing";
 import { HoldfastError } from "./errors";
+import { type CheckpointerOptions, resolveOptions } from "./options";
 import {
   type Found,
   found,
@@ -18,36 +19,10 @@ import {
 } from "./restore";
 import type { Save } from "./save-handle";
 import { SaveLine } from "./save-line";
-import type { Sink } from "./sink";
 import { leavesByBackend } from "./snapshot-set";
 import { flatten, type StateOf } from "./state";
 import { encodeTraining, type TrainingState } from "./training-state";
 import { newestVerified } from "./verify";
-
-export interface CheckpointerOptions<B extends Backend | readonly Backend[]> {
-  /** One, or several: each leaf of a state goes to the first that accepts it. */
-  readonly backend: B;
-  readonly sink: Sink;
-  readonly memory?: {
-    /** The most host memory that chunks may take, in bytes: at least 4 KiB. Default 256 MiB. */
-    readonly host?: number;
-    /**
-     * What device copies and retained tensors may take, in bytes; 0 makes every save blocking. Default
-     * `"auto"`: as much as the device gives, and none where the device is the host's own memory.
-     */
-    readonly device?: number | "auto";
-  };
-  /** While a save is being written, the next one waits in line, or is dropped with outcome `skipped`. Default `"wait"`. */
-  readonly whenBusy?: "wait" | "skip";
-  /** Milliseconds without any progress after which a save is given up. Default 300,000; `Infinity` for never. */
-  readonly timeout?: number;
-  /** How blocks are digested: `"xxh64"` for integrity at memory speed (default), `"sha256"` for identity. */
-  readonly digest?: DigestAlgorithm;
-  /** A group with more bytes than this is split over several files. Default 5,000,000,000, as Hugging Face's. */
-  readonly maxShardBytes?: number;
-  /** Called when a save fails. Without it, a failure whose `committed` nobody took is told by the next `staged`. */
-  readonly onFailure?: (error: HoldfastError, save: Save) => void;
-}
 
 export interface SaveRequest<S> {
   /** A whole number ≥ 0. A step that was saved before gets a new revision beside it. */
@@ -72,23 +47,21 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
   readonly #line: SaveLine;
   readonly #resumable: Resumable;
   readonly #device: ByteBudget;
+  readonly #timeout: number;
+  /** Restores and the like that are under way. */
+  readonly #busy = new Set<Promise<unknown>>();
   #closed: Promise<void> | undefined;
 
   private constructor(options: CheckpointerOptions<Backend | readonly Backend[]>) {
-    const { backend, sink, memory = {}, whenBusy = "wait", timeout = 300_000 } = options;
-    const { digest = "xxh64", maxShardBytes = 5_000_000_000, onFailure } = options;
-    const backends = Array.isArray(backend) ? backend : [backend];
-    checkProtocols([...backends, sink]);
-    if (!(timeout > 0)) throw invalid(`timeout is ${timeout}; it has to be milliseconds > 0, or Infinity`);
-    if (!(maxShardBytes > 0)) throw invalid(`maxShardBytes is ${maxShardBytes}; it has to be > 0`);
-    const { host = 256 * MiB, device = "auto" } = memory;
-    if (device !== "auto" && !(device >= 0))
-      throw invalid(`memory.device is ${device}; it has to be bytes ≥ 0 or "auto"`);
+    const { backends, sink, host, device, whenBusy, timeout, digest, maxShardBytes, onFailure } =
+      resolveOptions(options);
     const pool = new ChunkPool({ bytes: host, shared: sink.capabilities.sharedMemory });
-    this.#device = new ByteBudget(device === "auto" ? Number.POSITIVE_INFINITY : device);
+    this.#timeout = timeout;
+    this.#device = new ByteBudget(device);
     this.#resumable = { backends, sink, pool };
     const writer = new CheckpointWriter({ sink, pool, digest, maxShardBytes }, timeout);
     this.#line = new SaveLine({ writer, device: this.#device, whenBusy, onFailure });
+    useSink(sink);
   }
 
   /** @throws HoldfastError `INVALID_ARGUMENT`, `BUDGET_TOO_SMALL` */
@@ -121,11 +94,12 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
 
   /** Allocates ahead what the saves of this state will need, so that the first one does not stall for it. */
   async prepare<S extends object>(state: S & StateOf<S, T>): Promise<void> {
-    this.#assertOpen();
-    for (const [backend, leaves] of leavesByBackend(this.#flatten(state))) {
-      const tensors = new Map(leaves.map((leaf) => [leaf.key, leaf.tensor]));
-      await backend.prepare?.(tensors, { device: this.#device });
-    }
+    await this.#during(async () => {
+      for (const [backend, leaves] of leavesByBackend(this.#flatten(state))) {
+        const tensors = new Map(leaves.map((leaf) => [leaf.key, leaf.tensor]));
+        await backend.prepare?.(tensors, { device: this.#device });
+      }
+    });
   }
 
   /**
@@ -147,8 +121,7 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
     state: S & StateOf<S, T>,
     options: RestoreOptions = {},
   ): Promise<Resumed<S> | undefined> {
-    this.#assertOpen();
-    return restore<S>(this.#resumable, state, options);
+    return this.#during(() => restore<S>(this.#resumable, state, options));
   }
 
   /**
@@ -158,20 +131,19 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
   load(options: LoadOptions & ({ step: number } | { id: string })): Promise<Loaded>;
   load(options?: LoadOptions): Promise<Loaded | undefined>;
   async load(options: LoadOptions = {}): Promise<Loaded | undefined> {
-    this.#assertOpen();
-    return load(this.#resumable, options);
+    return this.#during(() => load(this.#resumable, options));
   }
 
   /** The newest checkpoint of which every byte was read and found good; undefined only if there is none at all. */
   async latestGood(options: { readonly signal?: AbortSignal } = {}): Promise<Found | undefined> {
-    this.#assertOpen();
-    const chosen = await newestVerified(this.#resumable, options);
+    const chosen = await this.#during(() => newestVerified(this.#resumable, options));
     return chosen && found(chosen.result, chosen);
   }
 
   /**
-   * Waits for the saves under way, then gives back what sink and backends hold. Rejects with a failure that
-   * nobody looked at. Idempotent.
+   * Waits for what is under way, then gives back what the backends hold, and the sink unless another
+   * checkpointer uses it too. Rejects with the failures of saves that nobody looked at, and with what failed
+   * while closing; everything was let go all the same. Idempotent.
    */
   close(): Promise<void> {
     this.#closed ??= this.#close();
@@ -184,10 +156,24 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
 
   async #close(): Promise<void> {
     await this.#line.idle();
-    for (const backend of this.#resumable.backends) backend.close?.();
-    await this.#resumable.sink.close();
-    const failure = this.#line.unseenFailure;
+    const { backends, sink } = this.#resumable;
+    const late = await failuresOf([() => Promise.allSettled(this.#busy)], this.#timeout);
+    const steps = [...backends.map((backend) => () => backend.close?.()), () => leaveSink(sink)];
+    const failed = await failuresOf(steps, this.#timeout);
+    const failure = together([...this.#line.unseenFailures, ...late, ...failed]);
     if (failure) throw failure;
+  }
+
+  /** Runs what `close` has to wait for. */
+  async #during<R>(work: () => Promise<R>): Promise<R> {
+    this.#assertOpen();
+    const running = work();
+    this.#busy.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#busy.delete(running);
+    }
   }
 
   #flatten(state: object) {
@@ -196,13 +182,6 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
 
   #assertOpen(): void {
     if (this.#closed) throw new HoldfastError("CLOSED", "this checkpointer was closed; open another");
-  }
-}
-
-function checkProtocols(plugins: readonly { readonly name: string; readonly protocol: number }[]): void {
-  for (const { name, protocol } of plugins) {
-    if (protocol !== 1)
-      throw invalid(`${name} speaks protocol ${protocol}; this @holdfast/core speaks 1: update one of them`);
   }
 }
 

@@ -43,7 +43,11 @@ test("a committed and a staged that nobody asked for are none", async () => {
   await ended(checkpointer.save({ step: 1, state }));
   backend.staged = () => Promise.reject(full);
   await ended(checkpointer.save({ step: 2, state }));
-  await expect(checkpointer.close()).rejects.toBe(full); // they are told, once, by somebody who is asked
+  // They are told, both, by somebody who is asked.
+  await expect(checkpointer.close()).rejects.toMatchObject({
+    code: full.code,
+    cause: { errors: [full, full] },
+  });
   await turns();
   expect(seen).toEqual([]);
 });

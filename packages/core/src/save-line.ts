@@ -5,7 +5,8 @@
 import type { ByteBudget } from "./budget";
 import type { CheckpointWriter } from "./checkpoint-writer";
 import { HoldfastError, isHoldfastError, messageOf } from "./errors";
-import { Deferred, type NotCommitted, type Save, SaveHandle } from "./save-handle";
+import { type NotCommitted, type Save, SaveHandle } from "./save-handle";
+import { Deferred } from "./signals";
 import { SnapshotSet } from "./snapshot-set";
 import type { FlatState } from "./state";
 
@@ -76,9 +77,9 @@ export class SaveLine {
     await this.#idle.promise;
   }
 
-  /** The oldest failure that nobody has looked at so far. */
-  get unseenFailure(): HoldfastError | undefined {
-    return this.#oldestUnseen()?.error;
+  /** The failures that nobody has looked at so far, the oldest first. */
+  get unseenFailures(): readonly HoldfastError[] {
+    return this.#unseen().map(({ error }) => error);
   }
 
   #advance(): void {
@@ -121,7 +122,7 @@ export class SaveLine {
   /** The tensors may change now. That is the moment to tell of an earlier failure that nobody looked at. */
   #staged(entry: Entry): void {
     if (entry.snapshot?.mode !== "retained") entry.stallMs = performance.now() - entry.request.startedAt;
-    const failure = this.#oldestUnseen();
+    const [failure] = this.#unseen();
     if (failure && failure.handle !== entry.handle) {
       failure.teller = entry.handle;
       entry.handle.stagedGate.reject(failure.error);
@@ -162,9 +163,9 @@ export class SaveLine {
     else this.#failures.push({ handle, error, teller: undefined });
   }
 
-  #oldestUnseen(): Failure | undefined {
+  #unseen(): readonly Failure[] {
     this.#failures = this.#failures.filter(({ handle, teller }) => !handle.watched && !teller?.stagedTaken);
-    return this.#failures[0];
+    return this.#failures;
   }
 
   #dropIfWaiting(entry: Entry): void {

@@ -1,0 +1,57 @@
+import type { Backend } from "./backend";
+import { MiB } from "./chunk-pool";
+import { type DigestAlgorithm, isDigestAlgorithm } from "./digest";
+import { HoldfastError } from "./errors";
+import type { Save } from "./save-handle";
+import type { Sink } from "./sink";
+
+export interface CheckpointerOptions<B extends Backend | readonly Backend[]> {
+  /** One, or several: each leaf of a state goes to the first that accepts it. */
+  readonly backend: B;
+  readonly sink: Sink;
+  readonly memory?: {
+    /** The most host memory that chunks may take, in bytes: at least 4 KiB. Default 256 MiB. */
+    readonly host?: number;
+    /**
+     * What device copies and retained tensors may take, in bytes; 0 makes every save blocking. Default
+     * `"auto"`: as much as the device gives, and none where the device is the host's own memory.
+     */
+    readonly device?: number | "auto";
+  };
+  /** While a save is being written, the next one waits in line, or is dropped with outcome `skipped`. Default `"wait"`. */
+  readonly whenBusy?: "wait" | "skip";
+  /** Milliseconds without any progress after which a save is given up. Default 300,000; `Infinity` for never. */
+  readonly timeout?: number;
+  /** How blocks are digested: `"xxh64"` for integrity at memory speed (default), `"sha256"` for identity. */
+  readonly digest?: DigestAlgorithm;
+  /** A group with more bytes than this is split over several files. Default 5,000,000,000, as Hugging Face's. */
+  readonly maxShardBytes?: number;
+  /** Called when a save fails. Without it, a failure whose `committed` nobody took is told by the next `staged`. */
+  readonly onFailure?: (error: HoldfastError, save: Save) => void;
+}
+
+/** The options with their defaults, checked. `host` and `device` are bytes. */
+export function resolveOptions(options: CheckpointerOptions<Backend | readonly Backend[]>) {
+  const { backend, sink, memory = {}, whenBusy = "wait", timeout = 300_000 } = options;
+  const { digest = "xxh64", maxShardBytes = 5_000_000_000, onFailure } = options;
+  const { host = 256 * MiB, device = "auto" } = memory;
+  const backends: readonly Backend[] = Array.isArray(backend) ? backend : [backend];
+  for (const { name, protocol } of [...backends, sink]) {
+    check(
+      protocol === 1,
+      `${name} speaks protocol ${protocol}; this @holdfast/core speaks 1: update one of them`,
+    );
+  }
+  check(host !== Number.POSITIVE_INFINITY, `memory.host is ${host}; it has to be a number of bytes`);
+  check(device === "auto" || device >= 0, `memory.device is ${device}; it has to be bytes ≥ 0 or "auto"`);
+  check(whenBusy === "wait" || whenBusy === "skip", `whenBusy is ${whenBusy}; it has to be "wait" or "skip"`);
+  check(timeout > 0, `timeout is ${timeout}; it has to be milliseconds > 0, or Infinity`);
+  check(isDigestAlgorithm(digest), `digest is ${digest}; it has to be "xxh64" or "sha256"`);
+  check(maxShardBytes > 0, `maxShardBytes is ${maxShardBytes}; it has to be > 0`);
+  const limits = { host, device: device === "auto" ? Number.POSITIVE_INFINITY : device };
+  return { backends, sink, ...limits, whenBusy, timeout, digest, maxShardBytes, onFailure };
+}
+
+function check(holds: boolean, rule: string): void {
+  if (!holds) throw new HoldfastError("INVALID_ARGUMENT", rule);
+}

@@ -3,16 +3,17 @@
 import { formatId, parseId } from "./checkpoint-id";
 import type { ChunkPool } from "./chunk-pool";
 import { encodeRecord, RECORD_FILE } from "./commit-record";
-import { type DigestAlgorithm, Digester, isDigest } from "./digest";
+import { type DigestAlgorithm, Digester } from "./digest";
 import { HoldfastError, isHoldfastError, messageOf } from "./errors";
-import { cutIntoChunks, layOut, manifestOf, type Piece, type PlannedFile } from "./layout";
+import { layOut, manifestOf } from "./layout";
 import { encodeManifest, MANIFEST_FILE } from "./manifest";
 import { ReadAhead } from "./read-ahead";
 import type { SaveProgress } from "./save-handle";
 import { rejectOnAbort, settleWithin } from "./signals";
-import type { Attempt, AttemptWriter, Chunk, FilePlan, Sink } from "./sink";
+import type { Attempt, AttemptWriter, Sink } from "./sink";
 import type { SnapshotSet } from "./snapshot-set";
 import type { FlatState } from "./state";
+import { checkDigests, chunksOf, writeFile } from "./write-file";
 
 /** What stays the same from save to save. */
 export interface SaveEnvironment {
@@ -115,88 +116,6 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
       cause: error,
     });
   }
-}
-
-interface ChunkJob {
-  readonly pieces: readonly Piece[];
-  readonly length: number;
-}
-
-function* chunksOf(files: readonly PlannedFile[], chunkBytes: number): Generator<ChunkJob> {
-  for (const { plan, pieces } of files) {
-    let left = plan.byteLength;
-    for (const chunk of cutIntoChunks(pieces, chunkBytes)) {
-      yield { pieces: chunk, length: Math.min(left, chunkBytes) };
-      left -= chunkBytes;
-    }
-  }
-}
-
-/** Hands one file's chunks to the sink, digesting them on the way unless the sink does; returns the digests. */
-async function writeFile(
-  { plan }: PlannedFile,
-  writer: AttemptWriter,
-  source: ReadAhead<ChunkJob>,
-  digester: Digester | undefined,
-  onTaken: (bytes: number) => void,
-): Promise<readonly string[]> {
-  const digests = digester?.blocks(plan.blockEnds);
-  let failure: { readonly error: unknown } | undefined;
-  async function* chunks(): AsyncGenerator<Chunk> {
-    try {
-      for (let left = plan.byteLength; left > 0; ) {
-        const chunk = await source.next();
-        if (!chunk) throw new HoldfastError("DEVICE_ERROR", `the snapshot ended before ${plan.path} did`);
-        const length = chunk.bytes.byteLength;
-        left -= length;
-        digests?.update(chunk.bytes);
-        yield onRelease(chunk, () => onTaken(length));
-      }
-    } catch (error) {
-      failure = { error };
-      throw error;
-    }
-  }
-  try {
-    const written = await writer.write(plan, chunks());
-    if (written.byteLength !== plan.byteLength) {
-      throw new HoldfastError(
-        "SINK_FAILED",
-        `${plan.path}: ${written.byteLength} of ${plan.byteLength} bytes were written`,
-      );
-    }
-    return digests?.finish() ?? written.digests ?? [];
-  } catch (error) {
-    // Whatever the sink makes of it, the reason is the one that its source gave.
-    throw failure ? failure.error : error;
-  }
-}
-
-/** Whoever computed them: what the manifest could not be read back with may not be committed. */
-function checkDigests(
-  { path, blockEnds }: FilePlan,
-  digests: readonly string[],
-  { algorithm }: Digester,
-): readonly string[] {
-  if (digests.length === blockEnds.length && digests.every((digest) => isDigest(digest, algorithm)))
-    return digests;
-  throw new HoldfastError(
-    "SINK_FAILED",
-    `${path}: the sink gave no ${algorithm} digest for each of ${blockEnds.length} blocks`,
-  );
-}
-
-function onRelease(chunk: Chunk, then: () => void): Chunk {
-  let released = false;
-  return {
-    bytes: chunk.bytes,
-    release: () => {
-      if (released) return;
-      released = true;
-      chunk.release();
-      then();
-    },
-  };
 }
 
 interface Finished {

@@ -160,6 +160,6 @@ export interface Sink {
   delete(id: string): Promise<void>;
   /** Removes attempts whose owner is dead, and returns their names. Takes the lock. */
   sweep(): Promise<readonly string[]>;
-  /** Gives the lock back, and whatever else is held. Idempotent. */
+  /** Gives the lock back, and whatever else is held. Called by the last checkpointer that uses the sink. Idempotent. */
   close(): Promise<void>;
 }

@@ -6,10 +6,11 @@ import { HoldfastError, isHoldfastError } from "./errors";
 import { corrupt } from "./fields";
 import { tensorKey } from "./manifest";
 import { isSafeName } from "./paths";
+import { readWhole } from "./read-whole";
 import { decodeIndex, headerByteLength, readHeader, type SafetensorsHeader } from "./safetensors";
 import { rejectOnAbort } from "./signals";
 import type { CheckpointReader } from "./sink";
-import { readWhole, type Stored, type StoredTensor } from "./stored";
+import type { Stored, StoredTensor } from "./stored";
 import { decodeTraining, NO_TRAINING, TRAINING_STATE_FILE } from "./training-state";
 
 const SUFFIX = ".safetensors";

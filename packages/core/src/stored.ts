@@ -5,7 +5,7 @@ import { HoldfastError } from "./errors";
 import { corrupt } from "./fields";
 import { readForeign } from "./foreign";
 import { decodeManifest, MANIFEST_FILE, type Manifest, type ManifestFile, tensorKey } from "./manifest";
-import { rejectOnAbort } from "./signals";
+import { readWhole } from "./read-whole";
 import type { CheckpointReader } from "./sink";
 import { sameShape, type TensorSpec } from "./tensor";
 import { decodeTraining, TRAINING_STATE_FILE, type Training } from "./training-state";
@@ -101,22 +101,6 @@ export async function readStored(reader: CheckpointReader, signal?: AbortSignal)
     tensors,
     files,
   };
-}
-
-/** All bytes of a small file. @throws HoldfastError `CHECKPOINT_CORRUPT` if it is absent or larger than `limit` */
-export async function readWhole(
-  reader: CheckpointReader,
-  path: string,
-  limit: number,
-  signal?: AbortSignal,
-): Promise<Uint8Array> {
-  const file = reader.files.get(path);
-  if (!file) throw corrupt(`${reader.id}/${path}`, "is missing");
-  if (file.byteLength > limit)
-    throw corrupt(`${reader.id}/${path}`, `has ${file.byteLength} bytes, more than it can have`);
-  const bytes = new Uint8Array(file.byteLength);
-  await rejectOnAbort(reader.read(path, 0, bytes, signal), signal);
-  return bytes;
 }
 
 function checkFiles(manifest: Manifest, reader: CheckpointReader): void {

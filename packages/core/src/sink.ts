@@ -141,6 +141,7 @@ export interface Sink {
    * @throws HoldfastError `ROOT_LOCKED`, `STORAGE_FULL`, `READ_ONLY`, `ROOT_INVALID`
    */
   begin(attempt: Attempt, rank: number, options?: BeginOptions): Promise<AttemptWriter>;
+  /** How an attempt of this run stands; a commit is remembered until the next `begin`, at least. */
   status(attempt: Attempt): Promise<AttemptStatus>;
   /**
    * The one atomic step, taken by rank 0 when every rank has finished: writes `files` (the commit record

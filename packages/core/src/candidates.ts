@@ -4,7 +4,7 @@
  */
 import { formatId, newestFirst, parseId } from "./checkpoint-id";
 import { RECORD_FILE } from "./commit-record";
-import { HoldfastError, isHoldfastError, messageOf } from "./errors";
+import { asHoldfastError, HoldfastError, isHoldfastError } from "./errors";
 import { corrupt } from "./fields";
 import { rejectOnAbort } from "./signals";
 import type { CheckpointReader, Sink } from "./sink";
@@ -126,8 +126,8 @@ async function asSinkFailure<R>(
   try {
     return await work;
   } catch (error) {
-    if (signal?.aborted || isHoldfastError(error)) throw error;
-    throw new HoldfastError("SINK_FAILED", `${sink.name}: ${what}: ${messageOf(error)}`, { cause: error });
+    if (signal?.aborted) throw error;
+    throw asHoldfastError(error, "SINK_FAILED", `${sink.name}: ${what}`);
   }
 }
 

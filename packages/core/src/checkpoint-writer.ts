@@ -1,6 +1,6 @@
 /** Writes one run's checkpoints, one after another: gives each its attempt, its time limit and its outcome. */
 import { type CheckpointId, formatId, parseId } from "./checkpoint-id";
-import { HoldfastError, isHoldfastError, messageOf } from "./errors";
+import { asHoldfastError, HoldfastError } from "./errors";
 import { type SaveEnvironment, type SaveJob, type Written, writeCheckpoint } from "./save";
 import type { SaveProgress } from "./save-handle";
 import { rejectOnAbort, Watchdog } from "./signals";
@@ -60,10 +60,8 @@ export class CheckpointWriter {
     const { sink } = this.environment;
     if (!this.#swept && sink.capabilities.delete) {
       await rejectOnAbort(sink.sweep(), signal).catch((error) => {
-        if (signal.aborted || isHoldfastError(error)) throw error;
-        throw new HoldfastError("SINK_FAILED", `${sink.name}: sweeping: ${messageOf(error)}`, {
-          cause: error,
-        });
+        if (signal.aborted) throw error;
+        throw asHoldfastError(error, "SINK_FAILED", `${sink.name}: sweeping`);
       });
     }
     this.#swept = true;
@@ -78,9 +76,7 @@ export class CheckpointWriter {
       await rejectOnAbort(this.#deleteOlder(committed, options), options.signal);
       return undefined;
     } catch (cause) {
-      const error = isHoldfastError(cause)
-        ? cause
-        : new HoldfastError("SINK_FAILED", `removing older revisions: ${messageOf(cause)}`, { cause });
+      const error = asHoldfastError(cause, "SINK_FAILED", "removing older revisions");
       if (error.code === "CHECKPOINT_CORRUPT" || error.code === "SAFETENSORS_INVALID") throw error;
       return error;
     }

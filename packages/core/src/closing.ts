@@ -1,5 +1,5 @@
 /** How things are given back: all of them, whatever fails on the way, and in bounded time. */
-import { HoldfastError, isHoldfastError, messageOf } from "./errors";
+import { asHoldfastError, HoldfastError } from "./errors";
 import { rejectAfter } from "./signals";
 import type { Sink } from "./sink";
 
@@ -25,11 +25,7 @@ export async function failuresOf(
   const late = () => new HoldfastError("TIMEOUT", `closing took more than ${timeout} ms; given up`);
   const taken = steps.map((step) => rejectAfter((async () => step())(), timeout, late));
   const failed = (await Promise.allSettled(taken)).filter((result) => result.status === "rejected");
-  return failed.map(({ reason }) =>
-    isHoldfastError(reason)
-      ? reason
-      : new HoldfastError("SINK_FAILED", `closing: ${messageOf(reason)}`, { cause: reason }),
-  );
+  return failed.map(({ reason }) => asHoldfastError(reason, "SINK_FAILED", "closing"));
 }
 
 /** One error for several; the first gives its code. */

@@ -78,6 +78,15 @@ export function isHoldfastError(error: unknown, code?: ErrorCode): error is Hold
   return code === undefined || error.code === code;
 }
 
+/**
+ * `error` if it is Holdfast's, else one of `code` that says what was being done and what came up, with
+ * `error` as its cause.
+ */
+export function asHoldfastError(error: unknown, code: ErrorCode, doing: string): HoldfastError {
+  if (isHoldfastError(error)) return error;
+  return new HoldfastError(code, `${doing}: ${messageOf(error)}`, { cause: error });
+}
+
 /** The message of whatever was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -3,7 +3,7 @@ import type { Backend } from "./backend";
 import { type Chosen, choose, type PassedOver, type Selection } from "./candidates";
 import { castSource } from "./cast";
 import type { ChunkPool } from "./chunk-pool";
-import { HoldfastError, isHoldfastError, messageOf } from "./errors";
+import { asHoldfastError, HoldfastError, isHoldfastError, messageOf } from "./errors";
 import { allocateHost } from "./host-allocate";
 import { hostBackend } from "./host-backend";
 import type { HostTensor } from "./host-tensor";
@@ -164,8 +164,8 @@ class Filling {
     } catch (error) {
       // Whatever the backend makes of it, the reason is the one that its source gave.
       const reason = source.failure ?? error;
-      if (isHoldfastError(reason) || options.signal?.aborted) throw reason;
-      throw new HoldfastError("DEVICE_ERROR", `${backend.name}: ${messageOf(reason)}`, { cause: reason });
+      if (options.signal?.aborted) throw reason;
+      throw asHoldfastError(reason, "DEVICE_ERROR", backend.name);
     } finally {
       if (source.touched) for (const key of sources.keys()) this.touched.add(key);
     }

@@ -4,7 +4,7 @@
  */
 import type { ByteBudget } from "./budget";
 import type { CheckpointWriter } from "./checkpoint-writer";
-import { HoldfastError, isHoldfastError, messageOf } from "./errors";
+import { asHoldfastError, type HoldfastError } from "./errors";
 import { type NotCommitted, type Save, SaveHandle } from "./save-handle";
 import { Deferred } from "./signals";
 import { SnapshotSet } from "./snapshot-set";
@@ -153,9 +153,7 @@ export class SaveLine {
   }
 
   #fail({ handle }: Entry, cause: unknown): void {
-    const error = isHoldfastError(cause)
-      ? cause
-      : new HoldfastError("SINK_FAILED", messageOf(cause), { cause });
+    const error = asHoldfastError(cause, "SINK_FAILED", `step ${handle.step}`);
     const { onFailure } = this.options;
     handle.fail(error);
     // Thrown errors of the caller's are the caller's: they may not stop the line.

@@ -4,7 +4,7 @@ import { formatId, parseId } from "./checkpoint-id";
 import type { ChunkPool } from "./chunk-pool";
 import { encodeRecord, RECORD_FILE } from "./commit-record";
 import { type DigestAlgorithm, Digester } from "./digest";
-import { HoldfastError, isHoldfastError, messageOf } from "./errors";
+import { asHoldfastError, HoldfastError, isHoldfastError } from "./errors";
 import { layOut, manifestOf } from "./layout";
 import { encodeManifest, MANIFEST_FILE } from "./manifest";
 import { ReadAhead } from "./read-ahead";
@@ -111,10 +111,7 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
     if (writer && !isHoldfastError(error, "COMMIT_UNCERTAIN"))
       await settleWithin(writer.abort(), CLEAN_UP_MS);
     if (!committing) signal.throwIfAborted();
-    if (isHoldfastError(error)) throw error;
-    throw new HoldfastError("SINK_FAILED", `${sink.name}: step ${attempt.step}: ${messageOf(error)}`, {
-      cause: error,
-    });
+    throw asHoldfastError(error, "SINK_FAILED", `${sink.name}: step ${attempt.step}`);
   }
 }
 

@@ -1,6 +1,6 @@
 /** The snapshots of one state, one a backend, as if they were one. */
 import type { Backend, Budget, Snapshot, SnapshotMode, TensorRange } from "./backend";
-import { HoldfastError, isHoldfastError, messageOf } from "./errors";
+import { asHoldfastError, HoldfastError } from "./errors";
 import { type Piece, pieceLength } from "./layout";
 import { inFileOrder } from "./safetensors/layout";
 import type { FlatState, Leaf } from "./state";
@@ -104,6 +104,6 @@ export function leavesByBackend(state: FlatState): ReadonlyMap<Backend, readonly
 }
 
 function asDeviceError(error: unknown): unknown {
-  if (isHoldfastError(error) || (error instanceof Error && error.name === "AbortError")) return error;
-  return new HoldfastError("DEVICE_ERROR", `the backend failed: ${messageOf(error)}`, { cause: error });
+  if (error instanceof Error && error.name === "AbortError") return error;
+  return asHoldfastError(error, "DEVICE_ERROR", "the backend failed");
 }

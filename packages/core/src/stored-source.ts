@@ -5,7 +5,7 @@
 import type { TensorBatch, TensorPart, TensorSource } from "./backend";
 import type { ChunkPool } from "./chunk-pool";
 import { Digester } from "./digest";
-import { HoldfastError, isHoldfastError, messageOf } from "./errors";
+import { asHoldfastError, HoldfastError } from "./errors";
 import { ReadAhead } from "./read-ahead";
 import type { CheckpointReader } from "./sink";
 import type { Stored, StoredTensor } from "./stored";
@@ -77,9 +77,7 @@ export class StoredSource implements TensorSource {
       }
     } catch (error) {
       if (signal?.aborted) throw error;
-      this.failure = isHoldfastError(error)
-        ? error
-        : new HoldfastError("SINK_FAILED", `${stored.id}: reading: ${messageOf(error)}`, { cause: error });
+      this.failure = asHoldfastError(error, "SINK_FAILED", `${stored.id}: reading`);
       throw this.failure;
     }
   }

@@ -126,7 +126,7 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
 
   /**
    * Reads a checkpoint into new host arrays, which are the caller's: the newest good one, or the one named.
-   * @throws HoldfastError as `restore`
+   * @throws HoldfastError as `restore`, and `OUT_OF_MEMORY`
    */
   load(options: LoadOptions & ({ step: number } | { id: string })): Promise<Loaded>;
   load(options?: LoadOptions): Promise<Loaded | undefined>;

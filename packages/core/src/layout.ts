@@ -8,6 +8,7 @@ import { blockEnds, type Manifest, type ManifestFile, type ManifestTensor, type 
 import { encodeIndex, planFile, planShards } from "./safetensors";
 import type { FilePlan } from "./sink";
 import type { FlatState, Leaf } from "./state";
+import type { TensorSpec } from "./tensor";
 import { TRAINING_STATE_FILE } from "./training-state";
 
 /** A part of a file: bytes that are at hand, or a range of a tensor. */
@@ -54,7 +55,7 @@ function layOutGroup(group: string, state: FlatState, options: LayoutOptions): P
   if (leaves.size === 0) return [];
   const specs = new Map([...leaves].map(([name, leaf]) => [name, leaf.spec]));
   const shards = planShards(specs, { stem: group, limit: options.maxShardBytes });
-  const files = shards.map(({ path, tensors }) => tensorFile(path, [...tensors.keys()], leaves, options));
+  const files = shards.map(({ path, tensors }) => tensorFile(path, tensors, leaves, options));
   const index = encodeIndex(shards);
   if (index) files.push(bytesFile(`${group}.safetensors.index.json`, index, options));
   return files;
@@ -62,21 +63,16 @@ function layOutGroup(group: string, state: FlatState, options: LayoutOptions): P
 
 function tensorFile(
   path: string,
-  names: readonly string[],
+  specs: ReadonlyMap<string, TensorSpec>,
   leaves: ReadonlyMap<string, Leaf>,
   { blockBytes }: LayoutOptions,
 ): PlannedFile {
-  const own = new Map<string, Leaf>();
-  for (const name of names) {
-    const leaf = leaves.get(name);
-    if (leaf) own.set(name, leaf);
-  }
-  const layout = planFile(new Map([...own].map(([name, leaf]) => [name, leaf.spec])), METADATA);
+  const layout = planFile(specs, METADATA);
   const pieces: Piece[] = [layout.header];
   const tensors: PlacedTensor[] = [];
   const ends = blockEnds(0, layout.header.byteLength, blockBytes);
   for (const { name, start, end } of layout.tensors) {
-    const leaf = own.get(name);
+    const leaf = leaves.get(name);
     if (!leaf) continue;
     tensors.push({ leaf, start, end });
     if (end > start) pieces.push({ name: leaf.key, start: 0, end: end - start });

@@ -3,7 +3,7 @@
  * accepts. Here it becomes a flat list of names, and is built again with other leaves.
  */
 import type { Backend } from "./backend";
-import { HoldfastError } from "./errors";
+import { HoldfastError, messageOf } from "./errors";
 import { tensorKey } from "./manifest";
 import { isSafeName } from "./paths";
 import { isTensorName } from "./safetensors/names";
@@ -168,9 +168,7 @@ function describe(backend: Backend, tensor: unknown, where: string): TensorSpec 
     byteLength(spec);
     return spec;
   } catch (cause) {
-    throw new HoldfastError("INVALID_STATE", `${where}: ${cause instanceof Error ? cause.message : cause}`, {
-      cause,
-    });
+    throw new HoldfastError("INVALID_STATE", `${where}: ${messageOf(cause)}`, { cause });
   }
 }
 

@@ -101,8 +101,8 @@ async function withStored<R>(
   const reader: CheckpointReader = {
     id,
     files: opened.files,
-    read: (path, start, into, signal) =>
-      asSinkFailure(sink, `${id}/${path}`, opened.read(path, start, into, signal), signal),
+    read: (path, start, into, options) =>
+      asSinkFailure(sink, `${id}/${path}`, opened.read(path, start, into, options), options?.signal),
     close: () => opened.close(),
   };
   try {
@@ -121,7 +121,7 @@ async function asSinkFailure<R>(
   sink: Sink,
   what: string,
   work: Promise<R>,
-  signal?: AbortSignal,
+  signal: AbortSignal | undefined,
 ): Promise<R> {
   try {
     return await work;

@@ -66,7 +66,9 @@ test("a chunk that is granted at the moment of an abort goes to the next", async
 
 test("chunks are 8 MiB, or what lets four of them fit into less", () => {
   const sizeOf = (bytes: number) => {
-    const { chunkBytes, size } = new ChunkPool({ bytes, shared: false });
+    const { chunkBytes, size, blockBytes } = new ChunkPool({ bytes, shared: false });
+    // A block that begins and ends anywhere lies within that many whole pages.
+    expect(blockBytes === 4 * KiB || blockBytes + 8 * KiB === chunkBytes).toBe(true);
     return [chunkBytes / KiB, size];
   };
   expect(sizeOf(256 * 1024 * KiB)).toEqual([8192, 32]);

@@ -12,12 +12,17 @@ export const MiB = 1024 * KiB;
 /** Disks reach their speed at 8 MiB a write; more only costs memory (measured). */
 const LARGEST_CHUNK = 8 * MiB;
 /** The page: what O_DIRECT and pinning want memory aligned to. */
-const PAGE = 4 * KiB;
+export const PAGE = 4 * KiB;
 /** Fewer chunks than this would not overlap reading with writing. */
 const OVERLAP = 4;
 /** One shared memory may have 4 GiB; smaller slabs are reserved only when they are needed. */
 const SLAB_BYTES = 1024 * MiB;
 const WASM_PAGE = 64 * KiB;
+
+/** The budget whose chunks have just the room for such blocks. */
+export function hostBytesFor(blockBytes: number): number {
+  return OVERLAP * (blockBytes + 2 * PAGE);
+}
 
 export interface ChunkPoolOptions {
   /** The most host memory that chunks take, in bytes: at least 4 KiB. */
@@ -29,6 +34,8 @@ export interface ChunkPoolOptions {
 export class ChunkPool {
   /** Bytes a chunk: a multiple of 4 KiB, 8 MiB unless the budget is small. */
   readonly chunkBytes: number;
+  /** Bytes a block, of what is written with this pool: a chunk has room for it and for the pages around its ends. */
+  readonly blockBytes: number;
   /** How many chunks the budget pays for: at least 1. */
   readonly size: number;
   /** The most bytes that were ever lent out at once. */
@@ -48,6 +55,7 @@ export class ChunkPool {
     }
     const quarter = Math.floor(bytes / OVERLAP / PAGE) * PAGE;
     this.chunkBytes = Math.min(LARGEST_CHUNK, Math.max(PAGE, quarter));
+    this.blockBytes = Math.max(PAGE, this.chunkBytes - 2 * PAGE);
     this.size = Math.floor(bytes / this.chunkBytes);
     this.#allocate = shared ? sharedSlabs(this.size, this.chunkBytes) : () => new Uint8Array(this.chunkBytes);
   }

@@ -70,12 +70,13 @@ export function readerOf(id: string, files: Files): CheckpointReader {
   return {
     id,
     files: new Map([...files].map(([path, { byteLength }]) => [path, { path, byteLength }])),
-    async read(path, start, into, signal) {
-      signal?.throwIfAborted();
+    async read(path, start, into, options) {
+      options?.signal?.throwIfAborted();
       const bytes = files.get(path)?.subarray(start, start + into.byteLength);
       if (bytes?.byteLength !== into.byteLength)
         throw new HoldfastError("CHECKPOINT_CORRUPT", `${id}/${path} ends early`);
       into.set(bytes);
+      return undefined;
     },
     async close() {},
   };

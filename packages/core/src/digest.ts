@@ -4,6 +4,7 @@
  */
 import { createSHA256, createXXHash64, type IHasher } from "hash-wasm";
 import { HoldfastError } from "./errors";
+import type { BlocksToDigest } from "./sink";
 
 const CREATE = { xxh64: () => createXXHash64(), sha256: () => createSHA256() };
 const HEX_LENGTH = { xxh64: 16, sha256: 64 } as const;
@@ -34,6 +35,11 @@ export class Digester {
   /** The digest of `bytes`, in lower-case hex. */
   digest(bytes: Uint8Array): string {
     return this.hasher.init().update(bytes).digest("hex");
+  }
+
+  /** The digest of each of `blocks` in `bytes`. */
+  blocksOf(bytes: Uint8Array, { start, ends }: Pick<BlocksToDigest, "start" | "ends">): readonly string[] {
+    return ends.map((end, i) => this.digest(bytes.subarray(ends[i - 1] ?? start, end)));
   }
 
   /** Digests a stream block by block. Uses this digester until it is finished. */

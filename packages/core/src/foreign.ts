@@ -81,9 +81,9 @@ export async function readHeaderOf(
   if (!file) throw corrupt(`${reader.id}/${path}`, "is missing");
   const where = `${reader.id}/${path}`;
   const length = new Uint8Array(Math.min(8, file.byteLength));
-  await rejectOnAbort(reader.read(path, 0, length, signal), signal);
+  await rejectOnAbort(reader.read(path, 0, length, { signal }), signal);
   const header = new Uint8Array(naming(where, () => headerByteLength(length, file.byteLength)));
-  await rejectOnAbort(reader.read(path, 0, header, signal), signal);
+  await rejectOnAbort(reader.read(path, 0, header, { signal }), signal);
   return naming(where, () => readHeader(header, file.byteLength));
 }
 

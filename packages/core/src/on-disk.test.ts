@@ -165,14 +165,14 @@ describe("manifest.json and checkpoint.json", () => {
         schema: 1,
         step: 77,
         digest: "sha256",
-        blockBytes: 8 * KiB,
+        blockBytes: 4 * KiB,
       });
       const covered = new Map<string, [number, number][]>();
       const check = (path: string, start: number, end: number, digests: readonly string[]) => {
         const data = fileIn(files, path).subarray(start, end);
-        const blocks = digests.map((_, i) => sha256(data.subarray(i * 8 * KiB, (i + 1) * 8 * KiB)));
+        const blocks = digests.map((_, i) => sha256(data.subarray(i * 4 * KiB, (i + 1) * 4 * KiB)));
         expect(digests, path).toEqual(blocks);
-        expect(digests.length).toBe(Math.ceil((end - start) / (8 * KiB)));
+        expect(digests.length).toBe(Math.ceil((end - start) / (4 * KiB)));
         covered.set(path, [...(covered.get(path) ?? []), [start, end]]);
       };
       for (const { path, byteLength, headBytes, digests } of manifest.files) {

@@ -14,6 +14,6 @@ export async function readWhole(
   if (file.byteLength > limit)
     throw corrupt(`${reader.id}/${path}`, `has ${file.byteLength} bytes, more than it can have`);
   const bytes = new Uint8Array(file.byteLength);
-  await rejectOnAbort(reader.read(path, 0, bytes, signal), signal);
+  await rejectOnAbort(reader.read(path, 0, bytes, { signal }), signal);
   return bytes;
 }

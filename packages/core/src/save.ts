@@ -55,7 +55,7 @@ const CLEAN_UP_MS = 5000;
 export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment): Promise<Written> {
   const { sink, pool } = environment;
   const { attempt, snapshot, report } = job;
-  const blockBytes = pool.chunkBytes;
+  const { blockBytes } = pool;
   const files = layOut(job.state, job.trainingState, {
     maxShardBytes: environment.maxShardBytes,
     blockBytes,

@@ -108,16 +108,38 @@ export interface StoredFile {
   readonly byteLength: number;
 }
 
+/** Blocks of what is being read, one behind the other, each to be digested by itself. */
+export interface BlocksToDigest {
+  readonly algorithm: DigestAlgorithm;
+  /** Where in `into` the first block starts: the bytes before it belong to none. */
+  readonly start: number;
+  /** Where in `into` each block ends, ascending. */
+  readonly ends: readonly number[];
+}
+
+export interface ReadOptions {
+  /** What may be digested on the way, by a sink that reads elsewhere than on the caller's thread. */
+  readonly digest?: BlocksToDigest | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Reads the files of one checkpoint. It goes on reading what it opened after the checkpoint was deleted. */
 export interface CheckpointReader {
   readonly id: string;
   /** Every file, by path. Their names were checked: none leaves the checkpoint, none is a link. */
   readonly files: ReadonlyMap<string, StoredFile>;
   /**
-   * Fills `into` with the file's bytes from `start` on. Calls may overlap.
+   * Fills `into` with the file's bytes from `start` on. Returns one digest for each block of `options.digest`,
+   * in lower-case hex, or undefined, which leaves that to core. Calls may overlap. Where much is read, core
+   * asks for whole pages of 4 KiB, as far as the file goes: a sink may then read past the system's cache.
    * @throws HoldfastError `CHECKPOINT_CORRUPT` if the file ends before.
    */
-  read(path: string, start: number, into: Uint8Array, signal?: AbortSignal): Promise<void>;
+  read(
+    path: string,
+    start: number,
+    into: Uint8Array,
+    options?: ReadOptions,
+  ): Promise<readonly string[] | undefined>;
   /** Idempotent. */
   close(): Promise<void>;
 }

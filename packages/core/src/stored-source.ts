@@ -3,11 +3,11 @@
  * block checked before anybody sees it.
  */
 import type { TensorBatch, TensorPart, TensorSource } from "./backend";
-import type { ChunkPool } from "./chunk-pool";
-import { Digester } from "./digest";
+import { type ChunkPool, hostBytesFor, PAGE } from "./chunk-pool";
+import { type DigestAlgorithm, Digester } from "./digest";
 import { asHoldfastError, HoldfastError } from "./errors";
 import { ReadAhead } from "./read-ahead";
-import type { CheckpointReader } from "./sink";
+import type { BlocksToDigest, CheckpointReader } from "./sink";
 import type { Stored, StoredTensor } from "./stored";
 import type { TensorSpec } from "./tensor";
 
@@ -28,7 +28,7 @@ interface Block {
   readonly digest: string | undefined;
 }
 
-/** Blocks that lie side by side in a file. */
+/** Blocks that lie side by side in a file, and the bytes `[start, start + length)` of it that are read for them. */
 interface ReadJob {
   readonly path: string;
   readonly start: number;
@@ -57,12 +57,14 @@ export class StoredSource implements TensorSource {
     try {
       const blockBytes = checkedBlockBytes(stored, pool);
       const digester = await Digester.create(stored.digest);
-      const source = new ReadAhead(jobsOf(this.wanted, blockBytes, pool.chunkBytes), {
+      const jobs = jobsOf(this.wanted, blockBytes, pool.chunkBytes, reader.files);
+      const source = new ReadAhead(jobs, {
         pool,
         length: ({ length }) => length,
         fill: async (job, into) => {
-          await reader.read(job.path, job.start, into, signal);
-          for (const block of job.blocks) checkBlock(block, job, into, stored.id, digester);
+          const digest = stored.verified ? blocksIn(job, stored.digest) : undefined;
+          const bySink = await reader.read(job.path, job.start, into, { digest, signal });
+          if (digest) checkBlocks(job, bySink ?? digester.blocksOf(into, digest), stored.id);
         },
         signal: signal ? AbortSignal.any([signal, stopped.signal]) : stopped.signal,
       });
@@ -84,55 +86,77 @@ export class StoredSource implements TensorSource {
 }
 
 /** How many bytes are checked at once. @throws HoldfastError `BUDGET_TOO_SMALL` if a chunk cannot hold them */
-export function checkedBlockBytes({ blockBytes, id }: Stored, { chunkBytes }: ChunkPool): number {
-  if (blockBytes === undefined || blockBytes <= chunkBytes) return blockBytes ?? chunkBytes;
+export function checkedBlockBytes({ blockBytes, id }: Stored, pool: ChunkPool): number {
+  const { chunkBytes } = pool;
+  if (blockBytes === undefined || blockBytes <= chunkBytes) return blockBytes ?? pool.blockBytes;
   throw new HoldfastError(
     "BUDGET_TOO_SMALL",
-    `${id} is checked in blocks of ${blockBytes} bytes and memory.host gives chunks of ${chunkBytes}; raise memory.host to ${4 * blockBytes}`,
+    `${id} is checked in blocks of ${blockBytes} bytes and memory.host gives chunks of ${chunkBytes}; raise memory.host to ${hostBytesFor(blockBytes)}`,
   );
 }
 
+/**
+ * Reads of whole pages, as far as the file goes, so that a sink may read past the system's cache; where a
+ * chunk has no room for the pages around a block, of the block alone.
+ */
 function* jobsOf(
   wanted: ReadonlyMap<string, StoredTensor>,
   blockBytes: number,
   chunkBytes: number,
+  files: CheckpointReader["files"],
 ): Generator<ReadJob> {
   const inFileOrder = [...wanted].sort(([, a], [, b]) =>
     a.path === b.path ? a.start - b.start : a.path < b.path ? -1 : 1,
   );
-  let job: { path: string; start: number; length: number; blocks: Block[] } | undefined;
+  const jobOf = (path: string, from: number, to: number, blocks: readonly Block[]): ReadJob => {
+    const start = pageDown(from);
+    const end = Math.min(pageUp(to), files.get(path)?.byteLength ?? to);
+    if (end - start <= chunkBytes) return { path, start, length: end - start, blocks };
+    return { path, start: from, length: to - from, blocks };
+  };
+  let run: { path: string; from: number; to: number; blocks: Block[] } | undefined;
   for (const [name, tensor] of inFileOrder) {
+    const { path } = tensor;
     const bytes = tensor.end - tensor.start;
     for (let start = 0, i = 0; start < bytes; start += blockBytes, i++) {
       const end = Math.min(bytes, start + blockBytes);
-      const at = tensor.start + start;
-      const adjacent = job && job.path === tensor.path && job.start + job.length === at;
-      if (job && !(adjacent && job.length + end - start <= chunkBytes)) {
-        yield job;
-        job = undefined;
+      const [from, to] = [tensor.start + start, tensor.start + end];
+      const adjacent = run && run.path === path && run.to === from;
+      if (run && !(adjacent && pageUp(to) - pageDown(run.from) <= chunkBytes)) {
+        yield jobOf(run.path, run.from, run.to, run.blocks);
+        run = undefined;
       }
-      job ??= { path: tensor.path, start: at, length: 0, blocks: [] };
-      job.blocks.push({ name, tensor, start, end, digest: tensor.digests?.[i] });
-      job.length += end - start;
+      run ??= { path, from, to, blocks: [] };
+      run.blocks.push({ name, tensor, start, end, digest: tensor.digests?.[i] });
+      run.to = to;
     }
   }
-  if (job) yield job;
+  if (run) yield jobOf(run.path, run.from, run.to, run.blocks);
 }
 
-function checkBlock(
-  { tensor, start, end, digest }: Block,
-  job: ReadJob,
-  bytes: Uint8Array,
-  id: string,
-  digester: Digester,
-): void {
-  if (digest === undefined) return;
-  const at = tensor.start + start - job.start;
-  if (digester.digest(bytes.subarray(at, at + end - start)) === digest) return;
-  throw new HoldfastError(
-    "CHECKPOINT_CORRUPT",
-    `${id}/${job.path}: ${tensor.key} is damaged: bytes ${start} to ${end} of it do not have the digest that the manifest names`,
-  );
+function pageDown(position: number): number {
+  return Math.floor(position / PAGE) * PAGE;
+}
+
+function pageUp(position: number): number {
+  return Math.ceil(position / PAGE) * PAGE;
+}
+
+/** Where the job's blocks lie in what it reads. */
+function blocksIn(job: ReadJob, algorithm: DigestAlgorithm): BlocksToDigest {
+  const [first] = job.blocks;
+  const start = first ? first.tensor.start + first.start - job.start : 0;
+  return { algorithm, start, ends: job.blocks.map(({ tensor, end }) => tensor.start + end - job.start) };
+}
+
+function checkBlocks(job: ReadJob, digests: readonly string[], id: string): void {
+  for (const [i, { tensor, start, end, digest }] of job.blocks.entries()) {
+    if (digests[i] === digest) continue;
+    throw new HoldfastError(
+      "CHECKPOINT_CORRUPT",
+      `${id}/${job.path}: ${tensor.key} is damaged: bytes ${start} to ${end} of it do not have the digest that the manifest names`,
+    );
+  }
 }
 
 /** The job's blocks as parts of tensors, neighbours of one tensor joined. */

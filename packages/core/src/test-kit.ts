@@ -123,12 +123,13 @@ export class TestSink implements Sink {
     return {
       id: inner.id,
       files: inner.files,
-      read: (path, start, into, signal) =>
+      read: (path, start, into, options) =>
         this.#call(
           "read",
           async () => {
-            await inner.read(path, start, into, signal);
+            await inner.read(path, start, into, options);
             this.damage(path, into);
+            return undefined;
           },
           path,
         ),

@@ -80,7 +80,7 @@ async function verifyHeads(
       const chunk = await pool.acquire(signal);
       try {
         const block = chunk.bytes.subarray(0, Math.min(blockBytes, headBytes - start));
-        await reader.read(path, start, block, signal);
+        await reader.read(path, start, block, { signal });
         if (digester.digest(block) !== expected)
           throw corrupt(`${id}/${path}`, "is damaged before its first tensor");
       } finally {

@@ -1,4 +1,6 @@
-import { check, refuses, rejection, resolves, sameBytes } from "../assert";
+import { ChunkPool } from "../../chunk-pool";
+import { Digester } from "../../digest";
+import { check, equal, refuses, rejection, resolves, sameBytes } from "../assert";
 import { anyBytes, random } from "../bytes";
 import { idAt, saveCheckpoint } from "./checkpoint";
 import type { SinkCases, SinkContext } from "./fixture";
@@ -16,7 +18,7 @@ const UNSAFE_IDS = [
 ];
 
 /** Ranges of committed files, read in any order. */
-export function reading({ test }: SinkCases): void {
+export function reading({ test, capabilities: { sharedMemory: shared } }: SinkCases): void {
   const bytes = anyBytes(3 * CHUNK_BYTES + 11, 9);
   const files = new Map([
     ["model.safetensors", bytes],
@@ -82,6 +84,23 @@ export function reading({ test }: SinkCases): void {
     await second.close();
   });
 
+  test("digests the blocks of what it reads, or leaves that to core", async (context) => {
+    const reader = await open(context);
+    for (const algorithm of ["xxh64", "sha256"] as const) {
+      const digester = await Digester.create(algorithm);
+      // Memory as core lends it, a range that begins before its first block and ends behind its last.
+      const chunk = await new ChunkPool({ bytes: 4 * CHUNK_BYTES, shared }).acquire();
+      const into = chunk.bytes.subarray(0, CHUNK_BYTES);
+      const digest = { algorithm, start: 7, ends: [8, 1000, CHUNK_BYTES - 1] };
+      const digests = await reader.read("model.safetensors", CHUNK_BYTES, into, { digest });
+      const rule = "`read` gives one digest a block, in lower-case hex, or undefined";
+      if (digests !== undefined) equal(digests, digester.blocksOf(into, digest), rule);
+      sameBytes(into, bytes.subarray(CHUNK_BYTES, 2 * CHUNK_BYTES), "what is digested is read as well");
+      chunk.release();
+    }
+    await reader.close();
+  });
+
   test("refuses to read past a file's end", async (context) => {
     const reader = await open(context);
     const rule = "a file that ends too soon is refused";
@@ -97,12 +116,8 @@ export function reading({ test }: SinkCases): void {
 
   test("does not read when the signal was aborted", async (context) => {
     const reader = await open(context);
-    const read = reader.read(
-      "model.safetensors",
-      0,
-      new Uint8Array(10),
-      AbortSignal.abort(new Error("too late")),
-    );
+    const signal = AbortSignal.abort(new Error("too late"));
+    const read = reader.read("model.safetensors", 0, new Uint8Array(10), { signal });
     await rejection(read, "`read` with an aborted signal rejects");
     await reader.close();
   });

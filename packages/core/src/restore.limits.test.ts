@@ -46,7 +46,10 @@ function damagedAtEnd(sink: Sink, ...ids: readonly string[]): Sink {
 /** `sink`, whose readers read through `read`. */
 function reading(
   sink: Sink,
-  read: (reader: CheckpointReader, ...args: Parameters<CheckpointReader["read"]>) => ReturnType<CheckpointReader["read"]>,
+  read: (
+    reader: CheckpointReader,
+    ...args: Parameters<CheckpointReader["read"]>
+  ) => ReturnType<CheckpointReader["read"]>,
 ): Sink {
   return {
     ...sink,

@@ -1,10 +1,9 @@
 import { defineConfig } from "tsup";
 
-export default defineConfig({
-  entry: ["src/index.ts"],
-  format: "esm",
-  clean: true,
-  target: "node20",
-  dts: { compilerOptions: { ignoreDeprecations: "6.0" } },
-  sourcemap: true,
-});
+const shared = { format: "esm", target: "node20", sourcemap: true } as const;
+
+export default defineConfig([
+  { ...shared, entry: ["src/index.ts"], dts: { compilerOptions: { ignoreDeprecations: "6.0" } } },
+  // Whole in itself, so that a bundle of somebody's needs nothing but this file beside it.
+  { ...shared, entry: ["src/thread.ts"], noExternal: ["@holdfast/core"] },
+]);

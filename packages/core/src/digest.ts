@@ -60,7 +60,9 @@ export class BlockDigests {
     hasher.init();
   }
 
-  update(bytes: Uint8Array): void {
+  /** Returns the digests of the blocks that end in `bytes`. */
+  update(bytes: Uint8Array): readonly string[] {
+    const before = this.#digests.length;
     let offset = 0;
     while (offset < bytes.byteLength) {
       const blockEnd = this.blockEnds[this.#digests.length];
@@ -74,9 +76,10 @@ export class BlockDigests {
         this.hasher.init();
       }
     }
+    return this.#digests.slice(before);
   }
 
-  /** One digest a block. */
+  /** One digest a block, of all blocks. */
   finish(): readonly string[] {
     if (this.#digests.length !== this.blockEnds.length) {
       throw new HoldfastError("INVALID_ARGUMENT", "fewer bytes than blocks");

@@ -3,6 +3,7 @@ import {
   type AttemptStatus,
   type AttemptWriter,
   type Chunk,
+  type DigestAlgorithm,
   type FilePlan,
   HoldfastError,
   isHoldfastError,
@@ -39,14 +40,20 @@ export class FsAttempt implements AttemptWriter {
   constructor(
     private readonly root: Root,
     readonly name: string,
+    /** By which the files are digested; undefined if core does that. */
+    private readonly algorithm: DigestAlgorithm | undefined,
   ) {}
 
   write(plan: FilePlan, chunks: AsyncIterable<Chunk>): Promise<WrittenFile> {
     return this.#run(`write ${plan.path}`, "writing", async (guard) => {
       const file = await guard(() => this.#create(plan.path));
-      const store = (bytes: Uint8Array, position: number) => guard(() => writeFully(file, bytes, position));
-      await writeChunks(plan, chunks, store, this.#stop.signal);
-      return { path: plan.path, byteLength: plan.byteLength };
+      const { path, byteLength, blockEnds } = plan;
+      const digest = this.algorithm && { algorithm: this.algorithm, blockEnds };
+      const stream = await guard(() => file.stream({ byteLength, digest }));
+      const append = (bytes: Uint8Array, position: number) => guard(() => stream.append(bytes, position));
+      await writeChunks(plan, chunks, { append, end: () => stream.end() }, this.#stop.signal);
+      const digests = stream.digests();
+      return digests ? { path, byteLength, digests } : { path, byteLength };
     });
   }
 

@@ -1,6 +1,7 @@
 /** What the sink asks of a file system, and small helpers on top of it. */
-import { HoldfastError } from "@holdfast/core";
+import { type BlocksToDigest, HoldfastError } from "@holdfast/core";
 import { errnoOf } from "./errors";
+import type { NewFile, ReadResult } from "./mover";
 
 /**
  * The file operations that this sink is made of. Every byte and every name goes through here, so that a
@@ -34,10 +35,29 @@ export interface OpenFile {
   read(into: Uint8Array, position: number): Promise<number>;
   /** Returns how many bytes it wrote, maybe fewer than asked for. */
   write(bytes: Uint8Array, position: number): Promise<number>;
+  /** Starts to write all of the file, from its start, as fast as the disk goes. */
+  stream(plan: StreamPlan): Promise<FileStream>;
+  /** Fills `into` if the file is long enough, as fast as the disk goes, and digests what was read. */
+  load(into: Uint8Array, position: number, digest: BlocksToDigest | undefined): Promise<ReadResult>;
   sync(): Promise<void>;
   stat(): Promise<FileStat>;
   /** Waits for what is under way. */
   close(): Promise<void>;
+}
+
+export interface StreamPlan {
+  readonly byteLength: number;
+  readonly digest: NewFile["digest"];
+}
+
+/** The bytes of a file on their way to the disk. */
+export interface FileStream {
+  /** Calls may overlap, each with the bytes that follow those of the call before. They are in use until it settles. */
+  append(bytes: Uint8Array, position: number): Promise<void>;
+  /** No more will come; what has not begun is given up. Idempotent. */
+  end(): void;
+  /** One a block, when all was appended; undefined where none were asked for. */
+  digests(): readonly string[] | undefined;
 }
 
 export type FileKind = "file" | "directory" | "link" | "other";
@@ -77,7 +97,11 @@ export function syncDirectory(ops: FileOps, path: string): Promise<void> {
 }
 
 /** Writes all of `bytes` at `position`, however little a call takes. */
-export async function writeFully(file: OpenFile, bytes: Uint8Array, position: number): Promise<void> {
+export async function writeFully(
+  file: Pick<OpenFile, "write">,
+  bytes: Uint8Array,
+  position: number,
+): Promise<void> {
   for (let done = 0; done < bytes.byteLength; ) {
     const written = await file.write(bytes.subarray(done), position + done);
     if (written <= 0)
@@ -87,7 +111,11 @@ export async function writeFully(file: OpenFile, bytes: Uint8Array, position: nu
 }
 
 /** Fills `into` from `position` on; returns how many bytes there were before the file ended. */
-export async function readFully(file: OpenFile, into: Uint8Array, position: number): Promise<number> {
+export async function readFully(
+  file: Pick<OpenFile, "read">,
+  into: Uint8Array,
+  position: number,
+): Promise<number> {
   let done = 0;
   while (done < into.byteLength) {
     const read = await file.read(into.subarray(done), position + done);

@@ -1,11 +1,9 @@
 /** The real file operations. */
-import { type BigIntStats, constants, type Dirent } from "node:fs";
-import { type FileHandle, link, lstat, mkdir, open, readdir, rename, rm, statfs } from "node:fs/promises";
+import { constants } from "node:fs";
+import { link, lstat, mkdir, open, readdir, rename, rm, statfs } from "node:fs/promises";
 import { errnoOf } from "./errors";
-import type { FileKind, FileOps, FileStat, OpenFile, OpenMode } from "./file-ops";
-
-/** `fs.write` refuses more than 2^31 − 1 bytes, and `read` likewise: callers loop anyway. */
-const MAX_CALL_BYTES = 2 ** 30;
+import type { FileOps, OpenMode } from "./file-ops";
+import { fileStat, kindOf, NodeFile } from "./node-file";
 
 // Windows lacks some of these flags; they are undefined there.
 const FLAGS: Readonly<Record<OpenMode, number>> = {
@@ -16,7 +14,8 @@ const FLAGS: Readonly<Record<OpenMode, number>> = {
 };
 
 export const nodeFileOps: FileOps = {
-  open: async (path, mode) => openFile(await open(path, FLAGS[mode])),
+  open: async (path, mode) =>
+    new NodeFile(await open(path, FLAGS[mode]), mode === "create" ? "write" : "read"),
   mkdir: (path) => mkdir(path),
   rename: (from, to) => rename(from, to),
   link: (from, to) => link(from, to),
@@ -36,34 +35,3 @@ export const nodeFileOps: FileOps = {
     return blocks > 0 ? bavail * bsize : undefined;
   },
 };
-
-function openFile(handle: FileHandle): OpenFile {
-  return {
-    async read(into, position) {
-      const length = Math.min(into.byteLength, MAX_CALL_BYTES);
-      return (await handle.read(into, 0, length, position)).bytesRead;
-    },
-    async write(bytes, position) {
-      const length = Math.min(bytes.byteLength, MAX_CALL_BYTES);
-      return (await handle.write(bytes, 0, length, position)).bytesWritten;
-    },
-    sync: () => handle.sync(),
-    stat: async () => fileStat(await handle.stat({ bigint: true })),
-    close: () => handle.close(),
-  };
-}
-
-function fileStat(stats: BigIntStats): FileStat {
-  return {
-    kind: kindOf(stats),
-    identity: `${stats.dev}:${stats.ino}`,
-    byteLength: Number(stats.size),
-    modifiedMs: Number(stats.mtimeMs),
-  };
-}
-
-function kindOf(entry: Dirent | BigIntStats): FileKind {
-  if (entry.isFile()) return "file";
-  if (entry.isDirectory()) return "directory";
-  return entry.isSymbolicLink() ? "link" : "other";
-}

@@ -1,7 +1,13 @@
 /** Opens checkpoints, and directories of a checkpoint's shape that others wrote. */
-import { type CheckpointReader, HoldfastError, isSafeName, type StoredFile } from "@holdfast/core";
+import {
+  type CheckpointReader,
+  HoldfastError,
+  isSafeName,
+  type ReadOptions,
+  type StoredFile,
+} from "@holdfast/core";
 import { errnoOf } from "./errors";
-import { type FileOps, ifPresent, type OpenFile, readFully, withFile } from "./file-ops";
+import { type FileOps, ifPresent, type OpenFile, withFile } from "./file-ops";
 import type { Root } from "./root";
 
 /** Half of what macOS allows a process by default. Files beyond are opened for each read. */
@@ -65,18 +71,25 @@ class FsReader implements CheckpointReader {
     await this.#assertInPlace();
   }
 
-  async read(path: string, start: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
+  async read(
+    path: string,
+    start: number,
+    into: Uint8Array,
+    { signal, digest }: ReadOptions = {},
+  ): Promise<readonly string[] | undefined> {
     signal?.throwIfAborted();
     if (this.#closed) throw new HoldfastError("CLOSED", `${this.id} was closed: open it again to read on`);
     const file = this.#files.get(path);
     if (!file) throw corrupt(this.id, path, "is missing");
-    const read = await this.root.guard(`read ${this.id}/${path}`, "read", () =>
-      file.open ? readFully(file.open, into, start) : this.#readUnheld(path, into, start),
+    const load = (open: OpenFile) => open.load(into, start, digest);
+    const { bytesRead, digests } = await this.root.guard(`read ${this.id}/${path}`, "read", () =>
+      file.open ? load(file.open) : this.#unheld(path, load),
     );
-    if (read < into.byteLength) {
+    if (bytesRead < into.byteLength) {
       const end = start + into.byteLength;
-      throw corrupt(this.id, path, `ends at byte ${start + read}, where byte ${end} is needed`);
+      throw corrupt(this.id, path, `ends at byte ${start + bytesRead}, where byte ${end} is needed`);
     }
+    return digests;
   }
 
   close(): Promise<void> {
@@ -88,16 +101,16 @@ class FsReader implements CheckpointReader {
     return this.#closed;
   }
 
-  async #readUnheld(path: string, into: Uint8Array, start: number): Promise<number> {
+  async #unheld<T>(path: string, use: (file: OpenFile) => Promise<T>): Promise<T> {
     const { ops } = this.root;
-    const read = await ifPresent(
+    const used = await ifPresent(
       withFile(ops, this.root.at(this.id, path), "read", async (file) => {
         await this.#assertInPlace();
-        return readFully(file, into, start);
+        return { result: await use(file) };
       }),
     );
-    if (read === undefined) throw notFound(this.root, this.id);
-    return read;
+    if (!used) throw notFound(this.root, this.id);
+    return used.result;
   }
 
   /** Were it deleted and written anew meanwhile, the files would be of two checkpoints. */

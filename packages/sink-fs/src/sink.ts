@@ -6,6 +6,7 @@ import {
   type AttemptWriter,
   type BeginOptions,
   type CheckpointReader,
+  type DigestAlgorithm,
   formatId,
   HoldfastError,
   isSafeName,
@@ -45,8 +46,8 @@ export class FsSink implements Sink {
     list: true,
     delete: true,
     ranks: false,
-    sharedMemory: false,
-    digests: [],
+    sharedMemory: true,
+    digests: ["xxh64", "sha256"],
   } as const;
   readonly #root: Root;
   /** Those that are over stay until the next `begin`, so that `status` knows how they ended. */
@@ -77,7 +78,7 @@ export class FsSink implements Sink {
       await this.#takeLock({ createRoot: true });
       await this.#refuseWhatCannotFit(attempt.step, options?.byteLength ?? 0);
       options?.signal?.throwIfAborted();
-      return this.#start(name);
+      return this.#start(name, options?.digest);
     });
   }
 
@@ -154,12 +155,12 @@ export class FsSink implements Sink {
     return taken;
   }
 
-  async #start(name: string): Promise<AttemptWriter> {
+  async #start(name: string, algorithm: DigestAlgorithm | undefined): Promise<AttemptWriter> {
     for (const [other, { live }] of this.#attempts) if (!live) this.#attempts.delete(other);
     const begunBefore = (cause?: unknown) =>
       new HoldfastError("INVALID_ARGUMENT", `${name} was begun before: a run counts its attempts`, { cause });
     if (this.#attempts.has(name)) throw begunBefore();
-    const writer = new FsAttempt(this.#root, name);
+    const writer = new FsAttempt(this.#root, name, algorithm);
     this.#attempts.set(name, writer); // before it exists, so that no sweep takes it
     try {
       await this.#root.ops.mkdir(this.#root.at(name));

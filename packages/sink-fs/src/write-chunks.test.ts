@@ -10,25 +10,30 @@ function planOf(byteLength: number) {
   return { path: "a.bin", byteLength, blockEnds: [] };
 }
 
-/** A store whose writes end when the test says so. */
-class SlowStore {
-  readonly started: { readonly position: number; readonly end: (error?: Error) => void }[] = [];
+/** A stream whose writes end when the test says so; what has not begun is given up when it ends. */
+class SlowStream {
+  ended = false;
+  readonly started: { readonly position: number; readonly finish: (error?: Error) => void }[] = [];
   underWay = 0;
 
-  readonly store = (_: Uint8Array, position: number) => {
+  readonly append = (_: Uint8Array, position: number) => {
     this.underWay++;
     return new Promise<void>((resolve, reject) => {
-      const end = (error?: Error) => {
+      const finish = (error?: Error) => {
         this.underWay--;
         if (error) reject(error);
         else resolve();
       };
-      this.started.push({ position, end });
+      this.started.push({ position, finish });
     });
   };
 
-  end(index: number, error?: Error): void {
-    this.started[index]?.end(error);
+  readonly end = () => {
+    this.ended = true;
+  };
+
+  finish(index: number, error?: Error): void {
+    this.started[index]?.finish(error);
   }
 }
 
@@ -56,32 +61,32 @@ describe("writing chunks", () => {
             at += length;
           }
         }
-        const store = async (bytes: Uint8Array, position: number) => {
-          expect(++underWay).toBeLessThanOrEqual(2);
+        const append = async (bytes: Uint8Array, position: number) => {
+          underWay++;
           for (let delay = delays[position % delays.length] ?? 0; delay > 0; delay--) await settle();
           written.set(bytes, position);
           underWay--;
         };
-        await writeChunks(planOf(file.byteLength), chunks(), store, never);
+        await writeChunks(planOf(file.byteLength), chunks(), { append, end: () => {} }, never);
         expect(Buffer.compare(written, file)).toBe(0);
         expect([lender.held, underWay]).toEqual([0, 0]);
       }),
     );
   });
 
-  test("keeps two under way, and a chunk until it is written", async () => {
-    const [slow, lender] = [new SlowStore(), new Lender()];
-    const done = writeChunks(planOf(3 * 4096), lender.chunks(bytesOf(3 * 4096, 1)), slow.store, never);
-    await settle();
-    expect([slow.underWay, lender.held]).toEqual([2, 2]);
-    slow.end(1);
+  test("takes all that come, and keeps each until it is written", async () => {
+    const [slow, lender] = [new SlowStream(), new Lender()];
+    const done = writeChunks(planOf(3 * 4096), lender.chunks(bytesOf(3 * 4096, 1)), slow, never);
     await settle();
     expect(slow.started.map(({ position }) => position)).toEqual([0, 4096, 8192]);
-    expect([slow.underWay, lender.held]).toEqual([2, 2]);
-    slow.end(0);
-    slow.end(2);
+    expect(lender.held).toBe(3);
+    slow.finish(1);
+    await settle();
+    expect([slow.underWay, lender.held, slow.ended]).toEqual([2, 2, false]);
+    slow.finish(0);
+    slow.finish(2);
     await done;
-    expect(lender.held).toBe(0);
+    expect([lender.held, slow.ended]).toEqual([0, true]);
   });
 
   test.each([
@@ -91,7 +96,7 @@ describe("writing chunks", () => {
   ])("refuses %s bytes than were planned", async (_, planned) => {
     const lender = new Lender();
     const source = lender.chunks(bytesOf(4096 * 2, 1));
-    const written = writeChunks(planOf(planned), source, async () => {}, never);
+    const written = writeChunks(planOf(planned), source, { append: async () => {}, end: () => {} }, never);
     await expect(written).rejects.toMatchObject({
       code: "SINK_FAILED",
       message: expect.stringContaining("a.bin"),
@@ -101,20 +106,20 @@ describe("writing chunks", () => {
   });
 
   test("a write that fails ends it while the source hangs", async () => {
-    const [slow, lender] = [new SlowStore(), new Lender()];
+    const [slow, lender] = [new SlowStream(), new Lender()];
     async function* chunks(): AsyncGenerator<Chunk, void> {
       yield lender.lend(bytesOf(10, 1));
       await new Promise(() => {});
     }
-    const written = writeChunks(planOf(20), chunks(), slow.store, never);
+    const written = writeChunks(planOf(20), chunks(), slow, never);
     await settle();
-    slow.end(0, new Error("no more room"));
+    slow.finish(0, new Error("no more room"));
     await expect(written).rejects.toThrow("no more room");
     expect(lender.held).toBe(0);
   });
 
   test("an abort ends it when what is under way has ended, and gives back what comes late", async () => {
-    const [slow, lender, abort] = [new SlowStore(), new Lender(), new AbortController()];
+    const [slow, lender, abort] = [new SlowStream(), new Lender(), new AbortController()];
     let deliver = () => {};
     async function* chunks(): AsyncGenerator<Chunk, void> {
       yield lender.lend(bytesOf(10, 1));
@@ -124,7 +129,7 @@ describe("writing chunks", () => {
       yield lender.lend(bytesOf(10, 1));
     }
     let ended = false;
-    const written = writeChunks(planOf(20), chunks(), slow.store, abort.signal).finally(() => {
+    const written = writeChunks(planOf(20), chunks(), slow, abort.signal).finally(() => {
       ended = true;
     });
     const outcome = expect(written).rejects.toThrow("given up");
@@ -132,7 +137,8 @@ describe("writing chunks", () => {
     abort.abort(new Error("given up"));
     await settle();
     expect(ended).toBe(false); // the bytes are still being read by the write under way
-    slow.end(0);
+    expect(slow.ended).toBe(true); // and what waits behind it is given up
+    slow.finish(0);
     await outcome;
     deliver();
     await settle();
@@ -141,16 +147,16 @@ describe("writing chunks", () => {
   });
 
   test("an error of the source comes through, when what is under way has ended", async () => {
-    const [slow, lender] = [new SlowStore(), new Lender()];
+    const [slow, lender] = [new SlowStream(), new Lender()];
     const failure = new Error("the device was lost");
     async function* chunks(): AsyncGenerator<Chunk, void> {
       yield lender.lend(bytesOf(10, 1));
       throw failure;
     }
-    const outcome = expect(writeChunks(planOf(20), chunks(), slow.store, never)).rejects.toBe(failure);
+    const outcome = expect(writeChunks(planOf(20), chunks(), slow, never)).rejects.toBe(failure);
     await settle();
     expect(lender.held).toBe(1);
-    slow.end(0);
+    slow.finish(0);
     await outcome;
     expect(lender.held).toBe(0);
   });

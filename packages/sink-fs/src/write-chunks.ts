@@ -1,19 +1,18 @@
 /** A stream of chunks on its way into a file. */
 import { type Chunk, type FilePlan, HoldfastError } from "@holdfast/core";
-
-/** One is being written while the next one is handed over: more gains nothing on one disk. */
-const MAX_IN_FLIGHT = 2;
+import type { FileStream } from "./file-ops";
 
 /**
- * Hands every chunk to `store`, up to two at a time, and releases each when it is stored. Returns when all
- * are; throws what `store` or the source threw, or the signal's reason. Either way every chunk that it got
- * was released, and no `store` is under way any more.
+ * Appends every chunk as it comes, and releases each when it is written. It takes all that it can get: how
+ * many there are is bounded by whoever lends them, and what waits its turn in the stream is written while
+ * this thread is busy. Returns when all are written; throws what the stream or the source threw, or the
+ * signal's reason. Either way every chunk that it got was released, and none is in use any more.
  * @throws HoldfastError `SINK_FAILED` if the chunks are not as many bytes as were planned
  */
 export async function writeChunks(
   { path, byteLength }: FilePlan,
   chunks: AsyncIterable<Chunk>,
-  store: (bytes: Uint8Array, position: number) => Promise<void>,
+  stream: Pick<FileStream, "append" | "end">,
   signal: AbortSignal,
 ): Promise<void> {
   const source = chunks[Symbol.asyncIterator]();
@@ -25,7 +24,8 @@ export async function writeChunks(
   const start = (chunk: Chunk) => {
     const at = position;
     position += chunk.bytes.byteLength;
-    const written = store(chunk.bytes, at)
+    const written = stream
+      .append(chunk.bytes, at)
       .catch((error: unknown) => stop.abort(error))
       .finally(() => {
         inFlight.delete(written);
@@ -44,14 +44,15 @@ export async function writeChunks(
         throw wrongLength(path, byteLength, `at least ${end}`);
       }
       start(chunk);
-      if (inFlight.size >= MAX_IN_FLIGHT) await Promise.race(inFlight);
     }
   } catch (error) {
+    stream.end();
     source.return?.().catch(() => {}); // it may stop; it is not waited for, since it may hang
     throw error;
   } finally {
     await Promise.all(inFlight); // none of them rejects: what fails halts the loop
   }
+  stream.end();
   halt.throwIfAborted();
   if (position !== byteLength) throw wrongLength(path, byteLength, String(position));
 }

@@ -54,6 +54,13 @@ export class FaultyFileOps implements FileOps {
     return {
       read: (into, position) => this.#run("read", path, () => file.read(into, position)),
       write: (bytes, position) => this.#run("write", path, () => file.write(bytes, position)),
+      stream: async (plan) => {
+        const stream = await file.stream(plan);
+        const append: typeof stream.append = (bytes, position) =>
+          this.#run("write", path, () => stream.append(bytes, position));
+        return { append, end: () => stream.end(), digests: () => stream.digests() };
+      },
+      load: (into, position, digest) => this.#run("read", path, () => file.load(into, position, digest)),
       sync: () => this.#run("sync", path, () => file.sync()),
       stat: () => this.#run("stat", path, () => file.stat()),
       close: async () => {

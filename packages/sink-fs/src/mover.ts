@@ -79,13 +79,13 @@ export class LocalMover implements Mover {
     this.#files.delete(file);
   }
 
-  read({ descriptors, position, into, digest }: ReadRequest): Promise<ReadResult> {
-    return this.#reads.run(async () => {
-      const bytesRead = await readFully(new RawFile(descriptors), into, position);
-      if (!digest || bytesRead < into.byteLength) return { bytesRead, digests: undefined };
-      const digester = await this.#digester(digest.algorithm);
-      return { bytesRead, digests: digester.blocksOf(into, digest) };
-    });
+  async read({ descriptors, position, into, digest }: ReadRequest): Promise<ReadResult> {
+    const file = new RawFile(descriptors);
+    const bytesRead = await this.#reads.run(() => readFully(file, into, position));
+    if (!digest || bytesRead < into.byteLength) return { bytesRead, digests: undefined };
+    // The next read has begun by now.
+    const digester = await this.#digester(digest.algorithm);
+    return { bytesRead, digests: digester.blocksOf(into, digest) };
   }
 
   #digester(algorithm: DigestAlgorithm): Promise<Digester> {

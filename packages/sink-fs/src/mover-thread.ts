@@ -70,7 +70,7 @@ export class MoverThread implements Mover {
     this.#running = undefined;
     const error = new HoldfastError(
       "SINK_FAILED",
-      `the thread that writes and reads files ended. Is ${THREAD.pathname} there? A bundle needs it beside it.`,
+      `the thread that writes and reads files ended. Is ${THREAD.pathname} there? Bundlers have to leave @holdfast/sink-fs external.`,
       { cause },
     );
     for (const call of this.#calls.values()) call.reject(error);

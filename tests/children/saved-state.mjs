@@ -1,10 +1,13 @@
 // A state whose every byte follows from its step, shared by the saving child and the test that checks on it.
 
-/** Two groups, tensors of several sizes: some span many chunks, some share one. */
+/**
+ * Two groups, tensors of several sizes: some span many chunks, some share one. The first is large enough for
+ * its file to be written past the page cache.
+ */
 export function blankState() {
   return {
     model: {
-      embedding: new Float32Array(150_000),
+      embedding: new Float32Array(300_000),
       layers: [0, 1, 2].map(() => ({ weight: new Float32Array(20_000), bias: new Float32Array(33) })),
     },
     optimizer: {

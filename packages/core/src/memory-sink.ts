@@ -31,7 +31,15 @@ export function memorySink(): Sink {
   return {
     name: "memory",
     protocol: 1,
-    capabilities: { read: true, list: true, delete: true, ranks: false, sharedMemory: false, digests: [] },
+    capabilities: {
+      read: true,
+      list: true,
+      delete: true,
+      ranks: false,
+      sharedMemory: false,
+      gathers: false,
+      digests: [],
+    },
 
     async begin(attempt, _rank, options) {
       options?.signal?.throwIfAborted();

@@ -17,6 +17,8 @@ export interface SinkCapabilities {
   readonly ranks: boolean;
   /** Chunks may lie in shared memory (a SharedArrayBuffer), because a worker writes them. */
   readonly sharedMemory: boolean;
+  /** Chunks may come with `sources` in shared memory, because a worker copies them. */
+  readonly gathers: boolean;
   /** The algorithms by which `write` computes digests itself; core does it for the others. */
   readonly digests: readonly DigestAlgorithm[];
 }
@@ -34,6 +36,11 @@ export interface Attempt {
 /** Host bytes on loan: use them, then release them; the loan is what bounds memory. */
 export interface Chunk {
   readonly bytes: Uint8Array;
+  /**
+   * Where set, `bytes` holds nothing yet: first copy these there, one after another; they fill it exactly. They
+   * too are on loan until `release`. Only what core lends to sinks that declare `gathers` has any.
+   */
+  readonly sources?: readonly Uint8Array[] | undefined;
   /** Idempotent. The bytes belong to somebody else from here on. */
   release(): void;
 }

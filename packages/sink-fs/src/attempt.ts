@@ -50,7 +50,7 @@ export class FsAttempt implements AttemptWriter {
       const { path, byteLength, blockEnds } = plan;
       const digest = this.algorithm && { algorithm: this.algorithm, blockEnds };
       const stream = await guard(() => file.stream({ byteLength, digest }));
-      const append = (bytes: Uint8Array, position: number) => guard(() => stream.append(bytes, position));
+      const append: typeof stream.append = (chunk, at) => guard(() => stream.append(chunk, at));
       await writeChunks(plan, chunks, { append, end: () => stream.end() }, this.#stop.signal);
       const digests = stream.digests();
       return digests ? { path, byteLength, digests } : { path, byteLength };

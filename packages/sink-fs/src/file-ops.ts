@@ -1,5 +1,5 @@
 /** What the sink asks of a file system, and small helpers on top of it. */
-import { type BlocksToDigest, HoldfastError } from "@holdfast/core";
+import { type BlocksToDigest, type Chunk, HoldfastError } from "@holdfast/core";
 import { errnoOf } from "./errors";
 import type { NewFile, ReadResult } from "./mover";
 
@@ -53,7 +53,7 @@ export interface StreamPlan {
 /** The bytes of a file on their way to the disk. */
 export interface FileStream {
   /** Calls may overlap, each with the bytes that follow those of the call before. They are in use until it settles. */
-  append(bytes: Uint8Array, position: number): Promise<void>;
+  append(chunk: Pick<Chunk, "bytes" | "sources">, position: number): Promise<void>;
   /** No more will come; what has not begun is given up. Idempotent. */
   end(): void;
   /** One a block, when all was appended; undefined where none were asked for. */

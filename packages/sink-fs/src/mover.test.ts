@@ -41,6 +41,22 @@ describe.each(movers)("%s", (_, create) => {
     expect(Buffer.compare(await readFile(path), memory)).toBe(0);
   });
 
+  test("copies what a chunk is to be made of, before it digests and writes it", async () => {
+    const mover = create();
+    const { path, descriptors } = await openFile();
+    const sources = [3, 0, PAGE, 77].map((length, i) => {
+      const source = alignedMemory(length);
+      source.set(bytesOf(length, i));
+      return source;
+    });
+    const expected = Buffer.concat(sources);
+    const bytes = alignedMemory(2 * PAGE).subarray(0, expected.byteLength);
+    mover.begin({ id: 1, descriptors, digest: { algorithm: "xxh64", blockEnds: [expected.byteLength] } });
+    const digests = await mover.write({ file: 1, bytes, sources, position: 0 });
+    expect(digests).toEqual([(await Digester.create("xxh64")).digest(expected)]);
+    expect(Buffer.compare(await readFile(path), expected)).toBe(0);
+  });
+
   test("keeps the digests of files apart that are written at once", async () => {
     const mover = create();
     const digester = await Digester.create("sha256");

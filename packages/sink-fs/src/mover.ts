@@ -15,6 +15,8 @@ export interface NewFile {
 export interface WriteRequest {
   readonly file: number;
   readonly bytes: Uint8Array;
+  /** What has to be copied into `bytes` first; undefined if they are there. */
+  readonly sources?: readonly Uint8Array[] | undefined;
   readonly position: number;
 }
 
@@ -62,10 +64,11 @@ export class LocalMover implements Mover {
     this.#files.set(id, { raw: new RawFile(descriptors), blocks });
   }
 
-  write({ file: id, bytes, position }: WriteRequest): Promise<readonly string[]> {
+  write({ file: id, bytes, sources, position }: WriteRequest): Promise<readonly string[]> {
     return this.#writes.run(async () => {
       const file = this.#files.get(id);
       if (!file) throw new Error("the file is not being written any more");
+      if (sources) gather(sources, bytes);
       // While the disk takes the bytes they are digested: in the order of the calls, as the lane keeps it.
       const writing = writeFully(file.raw, bytes, position);
       const digesting = file.blocks?.then((blocks) => blocks.update(bytes));
@@ -92,5 +95,13 @@ export class LocalMover implements Mover {
     const digester = this.#digesters.get(algorithm) ?? Digester.create(algorithm);
     this.#digesters.set(algorithm, digester);
     return digester;
+  }
+}
+
+function gather(sources: readonly Uint8Array[], into: Uint8Array): void {
+  let at = 0;
+  for (const source of sources) {
+    into.set(source, at);
+    at += source.byteLength;
   }
 }

@@ -1,7 +1,7 @@
 /** One open file of the real file system. */
 import type { BigIntStats, Dirent } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import type { BlocksToDigest } from "@holdfast/core";
+import type { BlocksToDigest, Chunk } from "@holdfast/core";
 import type { FileKind, FileStat, FileStream, OpenFile, StreamPlan } from "./file-ops";
 import { LocalMover, type Mover, type NewFile, type ReadResult } from "./mover";
 import { MoverThread } from "./mover-thread";
@@ -75,13 +75,13 @@ class NodeStream implements FileStream {
 
   constructor(private readonly file: NewFile) {}
 
-  async append(bytes: Uint8Array, position: number): Promise<void> {
+  async append({ bytes, sources }: Pick<Chunk, "bytes" | "sources">, position: number): Promise<void> {
     if (!this.#mover) {
       this.#mover = moverOf(bytes);
       this.#mover.begin(this.file);
     }
     const place = this.#digests.push([]) - 1;
-    this.#digests[place] = await this.#mover.write({ file: this.file.id, bytes, position });
+    this.#digests[place] = await this.#mover.write({ file: this.file.id, bytes, sources, position });
   }
 
   end(): void {

@@ -47,6 +47,7 @@ export class FsSink implements Sink {
     delete: true,
     ranks: false,
     sharedMemory: true,
+    gathers: true,
     digests: ["xxh64", "sha256"],
   } as const;
   readonly #root: Root;

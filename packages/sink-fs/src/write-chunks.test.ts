@@ -16,7 +16,7 @@ class SlowStream {
   readonly started: { readonly position: number; readonly finish: (error?: Error) => void }[] = [];
   underWay = 0;
 
-  readonly append = (_: Uint8Array, position: number) => {
+  readonly append = (_: unknown, position: number) => {
     this.underWay++;
     return new Promise<void>((resolve, reject) => {
       const finish = (error?: Error) => {
@@ -61,7 +61,7 @@ describe("writing chunks", () => {
             at += length;
           }
         }
-        const append = async (bytes: Uint8Array, position: number) => {
+        const append = async ({ bytes }: Pick<Chunk, "bytes">, position: number) => {
           underWay++;
           for (let delay = delays[position % delays.length] ?? 0; delay > 0; delay--) await settle();
           written.set(bytes, position);

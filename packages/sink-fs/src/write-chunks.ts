@@ -25,7 +25,7 @@ export async function writeChunks(
     const at = position;
     position += chunk.bytes.byteLength;
     const written = stream
-      .append(chunk.bytes, at)
+      .append(chunk, at)
       .catch((error: unknown) => stop.abort(error))
       .finally(() => {
         inFlight.delete(written);

@@ -56,8 +56,8 @@ export class FaultyFileOps implements FileOps {
       write: (bytes, position) => this.#run("write", path, () => file.write(bytes, position)),
       stream: async (plan) => {
         const stream = await file.stream(plan);
-        const append: typeof stream.append = (bytes, position) =>
-          this.#run("write", path, () => stream.append(bytes, position));
+        const append: typeof stream.append = (chunk, position) =>
+          this.#run("write", path, () => stream.append(chunk, position));
         return { append, end: () => stream.end(), digests: () => stream.digests() };
       },
       load: (into, position, digest) => this.#run("read", path, () => file.load(into, position, digest)),

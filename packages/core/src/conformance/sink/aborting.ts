@@ -52,7 +52,7 @@ export function aborting({ test, capabilities }: SinkCases): void {
         const writer = await sink.begin(attemptAt(2), 0);
         await writeFiles(sink, writer, exampleFiles(2));
         const bytes = anyBytes(CHUNKS * CHUNK_BYTES, 3);
-        const lender = new Lender(chunks, capabilities.sharedMemory);
+        const lender = new Lender(chunks, capabilities);
         let lent = 0;
         let aborted = Promise.resolve();
         const before = (index: number) => {

@@ -39,7 +39,7 @@ export function planOf(path: string, bytes: Uint8Array): FilePlan {
 
 /** Writes all files, as core does. */
 export async function writeFiles(sink: Sink, writer: AttemptWriter, files: Contents): Promise<void> {
-  const lender = new Lender(4, sink.capabilities.sharedMemory);
+  const lender = new Lender(4, sink.capabilities);
   for (const [path, bytes] of files) await writer.write(planOf(path, bytes), lender.lend(bytes));
 }
 

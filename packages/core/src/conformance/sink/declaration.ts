@@ -25,7 +25,8 @@ function pick({
   delete: deletes,
   ranks,
   sharedMemory,
+  gathers,
   digests,
 }: SinkCapabilities): SinkCapabilities {
-  return { read, list, delete: deletes, ranks, sharedMemory, digests };
+  return { read, list, delete: deletes, ranks, sharedMemory, gathers, digests };
 }

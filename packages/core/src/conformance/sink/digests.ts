@@ -9,7 +9,7 @@ import { CHUNK_BYTES, Lender } from "./lender";
 export function digests({ test, capabilities }: SinkCases, algorithm: DigestAlgorithm): void {
   test(`computes ${algorithm} digests of the planned blocks`, async ({ sink }) => {
     const writer = await sink.begin(attemptAt(1), 0, { digest: algorithm });
-    const lender = new Lender(4, capabilities.sharedMemory);
+    const lender = new Lender(4, capabilities);
     const digester = await Digester.create(algorithm);
     const bytes = anyBytes(9 * CHUNK_BYTES + 3, 1);
     // Blocks that end with a chunk, inside one, several in one, and over many.

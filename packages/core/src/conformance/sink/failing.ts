@@ -27,7 +27,7 @@ export function failing({ test, capabilities }: SinkCases): void {
     test(`refuses ${what}`, async ({ sink }) => {
       const attempt = attemptAt(1);
       const writer = await sink.begin(attempt, 0);
-      const lender = new Lender(4, capabilities.sharedMemory);
+      const lender = new Lender(4, capabilities);
       await refuses(writer.write(plan, lender.lend(bytes)), "chunks add up to exactly `byteLength`");
       lender.assertAllReleased("when `write` rejects");
       await writer.abort();
@@ -43,7 +43,7 @@ export function failing({ test, capabilities }: SinkCases): void {
         const attempt = attemptAt(1);
         const writer = await sink.begin(attempt, 0);
         await writeFiles(sink, writer, exampleFiles(5));
-        const lender = new Lender(chunks, capabilities.sharedMemory);
+        const lender = new Lender(chunks, capabilities);
         const cause = new Error("the device was lost");
         const source = lender.lend(bytes, (index) => {
           if (index === failAt) throw cause;
@@ -66,7 +66,7 @@ export function failing({ test, capabilities }: SinkCases): void {
 
   test("lets its source clean up when it stops early", async ({ sink }) => {
     const writer = await sink.begin(attemptAt(1), 0);
-    const lender = new Lender(4, capabilities.sharedMemory);
+    const lender = new Lender(4, capabilities);
     let cleanedUp = false;
     async function* source() {
       try {

@@ -33,7 +33,7 @@ const LENGTHS = [
 export function writing({ test, capabilities }: SinkCases): void {
   for (const chunks of [1, 4] as const) {
     test(`writes files of any length out of a pool of ${chunks}`, async ({ sink }) => {
-      const lender = new Lender(chunks, capabilities.sharedMemory);
+      const lender = new Lender(chunks, capabilities);
       const files: Contents = new Map(LENGTHS.map((length) => [`${length}.bin`, anyBytes(length, length)]));
       const writer = await sink.begin(attemptAt(1), 0);
       for (const [path, bytes] of files) {
@@ -107,7 +107,7 @@ export function writing({ test, capabilities }: SinkCases): void {
   test("computes no digests where `begin` was told no algorithm", async ({ sink }) => {
     const writer = await sink.begin(attemptAt(1), 0);
     const bytes = anyBytes(10, 1);
-    const lender = new Lender(4, capabilities.sharedMemory);
+    const lender = new Lender(4, capabilities);
     const written = await writer.write(planOf("a.bin", bytes), lender.lend(bytes));
     equal(written.digests, undefined, "digests come only by the algorithm that `begin` was told");
     await writer.abort();

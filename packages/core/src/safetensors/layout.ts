@@ -39,17 +39,17 @@ export function planFile(tensors: ReadonlyMap<string, TensorSpec>, metadata: Met
 
   const fields = metadataField(metadata);
   let dataBytes = 0;
-  for (const { name, dtype, shape, bytes } of sorted) {
+  for (const { name, spec, bytes } of sorted) {
     const offsets = `${dataBytes},${dataBytes + bytes}`;
     fields.push(
-      `${JSON.stringify(name)}:{"dtype":"${dtype}","shape":[${shape.join(",")}],"data_offsets":[${offsets}]}`,
+      `${JSON.stringify(name)}:{"dtype":"${spec.dtype}","shape":[${spec.shape.join(",")}],"data_offsets":[${offsets}]}`,
     );
     dataBytes += bytes;
   }
   const header = encodeHeader(`{${fields.join(",")}}`);
 
   let end = header.byteLength;
-  const placed = sorted.map(({ name, dtype, shape, bytes }): PlacedTensor => {
+  const placed = sorted.map(({ name, spec: { dtype, shape }, bytes }): PlacedTensor => {
     const start = end;
     end += bytes;
     return { name, dtype, shape, start, end };
@@ -61,20 +61,20 @@ export function planFile(tensors: ReadonlyMap<string, TensorSpec>, metadata: Met
 }
 
 /** Sorts as the tensors of a file are sorted: the widest dtypes first, then by name in the order of UTF-8. */
-export function inFileOrder<T extends { readonly name: string; readonly dtype: DType }>(
+export function inFileOrder<T extends { readonly name: string; readonly spec: TensorSpec }>(
   tensors: readonly T[],
 ): T[] {
-  const rankOf = ({ dtype }: T) => RANK.get(dtype) ?? 0;
+  const rankOf = ({ spec }: T) => RANK.get(spec.dtype) ?? 0;
   return sortByName(tensors, ({ name }) => name).sort((a, b) => rankOf(b) - rankOf(a));
 }
 
-function measure(name: string, { dtype, shape }: TensorSpec) {
+function measure(name: string, spec: TensorSpec) {
   if (!isTensorName(name)) {
     const rule = `${METADATA_KEY} is reserved, and lone surrogates cannot be written`;
     throw new HoldfastError("INVALID_STATE", `no tensor can be called ${quoted(name)}: ${rule}`);
   }
   try {
-    return { name, dtype, shape, bytes: byteLength({ dtype, shape }) };
+    return { name, spec, bytes: byteLength(spec) };
   } catch (cause) {
     throw invalid(`tensor ${quoted(name)}: ${messageOf(cause)}`, cause);
   }

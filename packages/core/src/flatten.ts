@@ -1,5 +1,5 @@
 /** Makes a state a flat list of names and tensors; from the second save on, a comparison with the first. */
-import type { Backend, Identity } from "./backend";
+import type { Backend } from "./backend";
 import { HoldfastError, messageOf } from "./errors";
 import { tensorKey } from "./manifest";
 import { isSafeName } from "./paths";
@@ -7,7 +7,7 @@ import { Recurring } from "./recurring";
 import { isTensorName } from "./safetensors/names";
 import { type FlatState, type Leaf, Path, StateForm } from "./state";
 import { byteLength, sameSpec, type TensorSpec } from "./tensor";
-import { Ties } from "./ties";
+import { type Place, Ties } from "./ties";
 
 /**
  * `before`: the form of the state that was flattened last. If this one's is equal, it is the same object,
@@ -26,7 +26,7 @@ class Flattening {
   readonly #paths: Recurring<Path>;
   readonly #leaves: Recurring<Leaf>;
   readonly #tensors: unknown[] = [];
-  readonly #ties = new Ties();
+  readonly #ties = new Ties((index) => this.#placeOf(index));
   /** The containers that the one at hand lies in. */
   readonly #above: unknown[] = [];
 
@@ -63,8 +63,8 @@ class Flattening {
     const known = this.#leaves.known;
     const said = describe(backend, tensor, path); // before anybody else looks at it: this names the path
     const spec = known && sameSpec(known.spec, said) ? known.spec : said;
-    const tiedTo = this.#firstOf(backend.identify?.(tensor), tensor, spec);
-    this.#tensors.push(tensor);
+    const tiedTo = this.#firstOf(tensor, backend, spec);
+    const index = this.#tensors.push(tensor) - 1;
     const same = known?.path === path && known.backend === backend && known.tiedTo === tiedTo;
     if (same && known.spec === spec) {
       this.#leaves.keep();
@@ -72,14 +72,21 @@ class Flattening {
     }
     const { group, name } = path;
     if (!isTensorName(name)) throw invalid(path, "has a name that safetensors cannot hold");
-    const index = this.#tensors.length - 1;
     this.#leaves.add({ path, index, key: tensorKey(group, name), group, name, backend, spec, tiedTo });
   }
 
-  #firstOf(identity: Identity | undefined, tensor: unknown, spec: TensorSpec): Leaf | undefined {
-    const { memory, offset } = identity ?? { memory: tensor, offset: 0 };
-    const index = this.#ties.firstOf(memory, offset, spec);
-    return index === undefined ? undefined : this.#leaves.at(index);
+  /** The leaf of the same tensor that came first. */
+  #firstOf(tensor: unknown, backend: Backend, spec: TensorSpec): Leaf | undefined {
+    const identity = backend.identify?.(tensor);
+    const index = this.#tensors.length;
+    const first = this.#ties.firstOf(index, identity?.memory ?? tensor, identity?.offset ?? 0, spec);
+    return first === undefined ? undefined : this.#leaves.at(first);
+  }
+
+  #placeOf(index: number): Place | undefined {
+    const leaf = this.#leaves.at(index);
+    const offset = leaf?.backend.identify?.(this.#tensors[index]).offset ?? 0;
+    return leaf && { offset, spec: leaf.spec };
   }
 
   #addChildren(value: unknown, path: Path): void {

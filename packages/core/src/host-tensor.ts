@@ -50,7 +50,7 @@ export function isHostLeaf(value: unknown): value is HostLeaf {
 
 /** @throws HoldfastError `INVALID_STATE` if the dtype or shape is none, or if the data is not as long as they say. */
 export function describeHostLeaf(leaf: HostLeaf): TensorSpec {
-  if (isTypedArray(leaf)) return { dtype: dtypeOf(leaf), shape: [leaf.length] };
+  if (ArrayBuffer.isView(leaf)) return { dtype: dtypeOf(leaf), shape: [leaf.length] };
   const spec = { dtype: leaf.dtype, shape: [...leaf.shape] };
   const needed = bytesNeeded(spec);
   // A detached buffer has no length to compare: a snapshot reports it, because it knows the tensor's name.
@@ -105,8 +105,8 @@ function viewOf(leaf: HostLeaf): ArrayBufferView {
   return ArrayBuffer.isView(leaf) ? leaf : leaf.data;
 }
 
-function isTypedArray(value: object): value is TypedArray {
-  return ArrayBuffer.isView(value) && arrayName(value) in ARRAY_DTYPES;
+function isTypedArray(view: ArrayBufferView): view is TypedArray {
+  return ARRAY_DTYPES[arrayName(view)] !== undefined;
 }
 
 function dtypeOf(array: TypedArray): DType {

@@ -1,12 +1,42 @@
 /** The memory that the host backend copies states into: allocated once, then kept for the next of the same size. */
 import type { Budget } from "./backend";
+import { bytesOfHostLeaf, type HostLeaf } from "./host-tensor";
+import { Recurring } from "./recurring";
+
+type HostLeaves = ReadonlyMap<string, HostLeaf>;
 
 /** Memory for one copy of a state, and the budget that it counts against. */
-export interface Copy {
-  readonly memory: Uint8Array;
-  /** Where each tensor begins. Mostly the next state's tensors lie as the last one's did. */
-  readonly starts: Map<string, number>;
-  readonly budget: Budget;
+export class Copy {
+  /** In the order in which they lie. */
+  #tensors: readonly { readonly name: string; readonly start: number }[] = [];
+  #starts: ReadonlyMap<string, number> = new Map();
+
+  constructor(
+    readonly memory: Uint8Array,
+    readonly budget: Budget,
+  ) {}
+
+  /** Copies all of them, one after another. Mostly they lie as the last ones did, and nothing is to be noted. */
+  fill(tensors: HostLeaves): void {
+    const list = new Recurring(this.#tensors);
+    let start = 0;
+    for (const [name, leaf] of tensors) {
+      const bytes = bytesOfHostLeaf(leaf, name);
+      this.memory.set(bytes, start);
+      const { known } = list;
+      if (known?.name === name && known.start === start) list.keep();
+      else list.add({ name, start });
+      start += bytes.byteLength;
+    }
+    const filled = list.finish();
+    if (filled !== this.#tensors) this.#starts = new Map(filled.map(({ name, start }) => [name, start]));
+    this.#tensors = filled;
+  }
+
+  /** Where a tensor begins; undefined if it is not there. */
+  startOf(name: string): number | undefined {
+    return this.#starts.get(name);
+  }
 }
 
 export class Copies {
@@ -42,7 +72,7 @@ export class Copies {
     // Without a limit the device would have to say when it is full, and the host's memory cannot.
     if (budget.limit === Number.POSITIVE_INFINITY || !budget.reserve(bytes)) return undefined;
     try {
-      return { memory: new Uint8Array(bytes), starts: new Map(), budget };
+      return new Copy(new Uint8Array(bytes), budget);
     } catch {
       // A RangeError: the machine has less than the budget. The save goes on, blocking.
       budget.release(bytes);

@@ -2,7 +2,7 @@
 import type { Budget, Snapshot, SnapshotMode, TensorRange } from "./backend";
 import { HoldfastError } from "./errors";
 import { nextTurn, turnIsDue } from "./event-loop";
-import type { Copies, Copy } from "./host-copies";
+import type { Copies } from "./host-copies";
 import { byteLengthOfHostLeaf, bytesOfHostLeaf, type HostLeaf } from "./host-tensor";
 
 type HostLeaves = ReadonlyMap<string, HostLeaf>;
@@ -24,10 +24,10 @@ export class HostSnapshot implements Snapshot {
   constructor(tensors: HostLeaves, budget: Budget, copies: Copies) {
     const copy = copies.take(totalBytes(tensors), budget);
     if (copy) {
-      copyInto(copy, tensors);
+      copy.fill(tensors);
       this.mode = "device-copy";
       this.#bytesOf = (name, start, end) => {
-        const at = copy.starts.get(name) ?? unknown(name);
+        const at = copy.startOf(name) ?? unknown(name);
         return copy.memory.subarray(at + start, at + end);
       };
       this.#letGo = () => copies.giveBack(copy);
@@ -85,19 +85,6 @@ export function totalBytes(tensors: HostLeaves): number {
   let total = 0;
   for (const [name, leaf] of tensors) total += byteLengthOfHostLeaf(leaf, name);
   return total;
-}
-
-/** Copies all, one after another, and notes where each begins. */
-function copyInto({ memory, starts }: Copy, tensors: HostLeaves): void {
-  let position = 0;
-  for (const [name, leaf] of tensors) {
-    const bytes = bytesOfHostLeaf(leaf, name);
-    memory.set(bytes, position);
-    if (starts.get(name) !== position) starts.set(name, position);
-    position += bytes.byteLength;
-  }
-  if (starts.size === tensors.size) return;
-  for (const name of starts.keys()) if (!tensors.has(name)) starts.delete(name);
 }
 
 function unknown(name: string): never {

@@ -16,7 +16,7 @@ export interface PlannedChunk {
 }
 
 /** Chunk k holds bytes `[k·C, (k+1)·C)` of the pieces, however small the tensors are. */
-export function cutIntoChunks(pieces: readonly Piece[], chunkBytes: number): readonly PlannedChunk[] {
+export function cutIntoChunks(pieces: Iterable<Piece>, chunkBytes: number): readonly PlannedChunk[] {
   const cutter = new Cutter(chunkBytes);
   for (const piece of pieces) {
     const length = piece instanceof Uint8Array ? piece.byteLength : piece.bytes;

@@ -55,64 +55,100 @@ function sameOptions(a: LayoutOptions, b: LayoutOptions): boolean {
 }
 
 function layOutAnew(form: StateForm, options: LayoutOptions): Layout {
-  const files: PlannedFile[] = [];
-  const tensors: PlannedTensor[] = [];
-  for (const group of form.groups) {
-    const leaves = new Map<string, Leaf>();
-    const specs = new Map<string, TensorSpec>();
-    for (const leaf of form.leaves) {
-      if (leaf.group !== group || leaf.tiedTo) continue;
-      leaves.set(leaf.name, leaf);
-      specs.set(leaf.name, leaf.spec);
-    }
-    if (leaves.size === 0) continue;
-    const shards = planShards(specs, { stem: group, limit: options.maxShardBytes });
-    for (const shard of shards) files.push(tensorFile(shard, leaves, files.length, tensors, options));
-    const index = encodeIndex(shards);
-    if (index) files.push(bytesFile(`${group}.safetensors.index.json`, index, options));
-  }
-  const { digest, blockBytes } = options;
-  const template = new ManifestTemplate(tensors, tiesOf(form), { digest, blockBytes });
-  return { options, files, template };
+  const { maxShardBytes, digest, blockBytes } = options;
+  const contents = [...leavesByGroup(form)].flatMap(([group, leaves]) =>
+    contentsOf(group, leaves, maxShardBytes),
+  );
+  return {
+    options,
+    files: contents.map((content) => planned(content, options)),
+    template: new ManifestTemplate(plannedTensors(contents), tiesOf(form), { digest, blockBytes }),
+  };
 }
 
-/** Plans file number `file`, and appends its tensors to `planned`. */
-function tensorFile(
-  { path, tensors }: { readonly path: string; readonly tensors: ReadonlyMap<string, TensorSpec> },
+/** What has to be stored of each group that has tensors, by name. */
+function leavesByGroup({ groups, leaves }: StateForm): ReadonlyMap<string, ReadonlyMap<string, Leaf>> {
+  const byGroup = new Map(groups.map((group) => [group, new Map<string, Leaf>()]));
+  for (const leaf of leaves) if (!leaf.tiedTo) byGroup.get(leaf.group)?.set(leaf.name, leaf);
+  for (const [group, named] of byGroup) if (named.size === 0) byGroup.delete(group);
+  return byGroup;
+}
+
+/** What a file consists of: a header, or all that there is, and then tensors. */
+interface Content {
+  readonly path: string;
+  readonly head: Uint8Array;
+  readonly byteLength: number;
+  readonly tensors: readonly PlacedLeaf[];
+}
+
+/** Bytes `[start, end)` of the file hold the leaf's tensor. */
+interface PlacedLeaf {
+  readonly leaf: Leaf;
+  readonly start: number;
+  readonly end: number;
+}
+
+function contentsOf(
+  group: string,
   leaves: ReadonlyMap<string, Leaf>,
-  file: number,
-  planned: PlannedTensor[],
-  { blockBytes, chunkBytes }: LayoutOptions,
-): PlannedFile {
-  const layout = planFile(tensors, METADATA);
-  const headBytes = layout.header.byteLength;
-  const pieces: Piece[] = [layout.header];
-  const ends = blockEnds(0, headBytes, blockBytes);
-  for (const { name, start, end } of layout.tensors) {
-    const leaf = leaves.get(name);
-    if (!leaf) continue;
-    const { group, spec, key, backend } = leaf;
-    const offset = spec.shape.map(() => 0);
-    planned.push({ group, name, spec, shards: [{ offset, shape: spec.shape, file, start, end }] });
-    pieces.push({ backend, name: key, bytes: end - start });
-    for (const blockEnd of blockEnds(start, end, blockBytes)) ends.push(blockEnd);
-  }
-  const plan = { path, byteLength: layout.byteLength, blockEnds: ends };
-  return { plan, chunks: cutIntoChunks(pieces, chunkBytes), headBytes };
+  maxShardBytes: number,
+): readonly Content[] {
+  const specs = new Map<string, TensorSpec>();
+  for (const [name, { spec }] of leaves) specs.set(name, spec);
+  const shards = planShards(specs, { stem: group, limit: maxShardBytes });
+  const contents = shards.map(({ path, tensors }): Content => {
+    const { header, byteLength, tensors: placed } = planFile(tensors, METADATA);
+    const named: PlacedLeaf[] = [];
+    for (const { name, start, end } of placed) {
+      const leaf = leaves.get(name);
+      if (leaf) named.push({ leaf, start, end });
+    }
+    return { path, head: header, byteLength, tensors: named };
+  });
+  const index = encodeIndex(shards);
+  return index ? [...contents, onlyBytes(`${group}.safetensors.index.json`, index)] : contents;
 }
 
 /** What files of Hugging Face carry, so that their readers take ours for theirs. */
 const METADATA = { format: "pt" };
 
+function onlyBytes(path: string, bytes: Uint8Array): Content {
+  return { path, head: bytes, byteLength: bytes.byteLength, tensors: [] };
+}
+
 /** A file that is at hand. */
-export function bytesFile(
-  path: string,
-  bytes: Uint8Array,
-  { blockBytes, chunkBytes }: LayoutOptions,
-): PlannedFile {
-  const byteLength = bytes.byteLength;
-  const plan = { path, byteLength, blockEnds: blockEnds(0, byteLength, blockBytes) };
-  return { plan, chunks: cutIntoChunks([bytes], chunkBytes), headBytes: byteLength };
+export function bytesFile(path: string, bytes: Uint8Array, options: LayoutOptions): PlannedFile {
+  return planned(onlyBytes(path, bytes), options);
+}
+
+function planned(content: Content, { blockBytes, chunkBytes }: LayoutOptions): PlannedFile {
+  const { path, head, byteLength, tensors } = content;
+  const ends = blockEnds(0, head.byteLength, blockBytes);
+  for (const { start, end } of tensors) {
+    for (const blockEnd of blockEnds(start, end, blockBytes)) ends.push(blockEnd);
+  }
+  return {
+    plan: { path, byteLength, blockEnds: ends },
+    chunks: cutIntoChunks(piecesOf(content), chunkBytes),
+    headBytes: head.byteLength,
+  };
+}
+
+function* piecesOf({ head, tensors }: Content): Generator<Piece> {
+  yield head;
+  for (const { leaf, start, end } of tensors)
+    yield { backend: leaf.backend, name: leaf.key, bytes: end - start };
+}
+
+function* plannedTensors(contents: readonly Content[]): Generator<PlannedTensor> {
+  for (const [file, { tensors }] of contents.entries()) {
+    for (const { leaf, start, end } of tensors) {
+      const { group, name, spec } = leaf;
+      const offset = spec.shape.map(() => 0);
+      yield { group, name, spec, shards: [{ offset, shape: spec.shape, file, start, end }] };
+    }
+  }
 }
 
 function tiesOf({ leaves }: StateForm): Manifest["ties"] {

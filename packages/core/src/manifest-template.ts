@@ -4,6 +4,7 @@
  */
 import { type DigestAlgorithm, HEX_LENGTH } from "./digest";
 import { encodeUtf8 } from "./json";
+import { JsonItems } from "./json-items";
 import { FORMAT, type Manifest, type ManifestTensor, SCHEMA, type Shard } from "./manifest";
 
 /** A tensor whose digests are not known yet. */
@@ -25,14 +26,16 @@ export class ManifestTemplate {
   readonly #holes: Uint32Array;
 
   constructor(
-    tensors: readonly PlannedTensor[],
+    tensors: Iterable<PlannedTensor>,
     ties: Manifest["ties"],
     private readonly options: TemplateOptions,
   ) {
-    const hole = `"${HOLE.repeat(HEX_LENGTH[options.digest])}"`;
-    const texts = tensors.map((tensor) => tensorText(tensor, hole, options.blockBytes));
-    this.#body = encodeUtf8(`,"ties":${JSON.stringify(ties)},"tensors":[${texts.join(",")}]}`);
-    this.#holes = holesIn(this.#body, HEX_LENGTH[options.digest]);
+    const width = HEX_LENGTH[options.digest];
+    const hole = `"${HOLE.repeat(width)}"`;
+    const items = new JsonItems();
+    for (const tensor of tensors) items.add(tensorText(tensor, hole, options.blockBytes));
+    this.#body = items.encode(`,"ties":${JSON.stringify(ties)},"tensors":[`, "]}");
+    this.#holes = holesIn(this.#body, width);
   }
 
   /** `digests`: of the tensors' blocks, in the order of the tensors, in lists of any lengths. */

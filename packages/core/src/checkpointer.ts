@@ -123,7 +123,7 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
     state: S & StateOf<S, T>,
     options: RestoreOptions = {},
   ): Promise<Resumed<S> | undefined> {
-    return this.#during(() => restore<S>(this.#resumable, state, options));
+    return this.#during(() => restore<S>(this.#resumable, state, this.#flatten(state), options));
   }
 
   /**

@@ -36,7 +36,7 @@ export function matchState(
   const used = new Set<StoredTensor>();
   const problems: string[] = [];
   for (const leaf of form.leaves) {
-    const tensor = stored.tensors.get(tensorKey(leaf.group, storedName(leaf, options)));
+    const tensor = stored.tensors.get(storedKey(leaf, options));
     const first = (leaf.tiedTo ?? leaf).key;
     const other = matched.get(first);
     if (tensor) used.add(tensor);
@@ -67,9 +67,10 @@ export function matchState(
   );
 }
 
-function storedName({ name, group }: Leaf, { rename }: MatchOptions): string {
-  if (typeof rename === "function") return rename(name, group);
-  return rename && Object.hasOwn(rename, name) ? (rename[name] ?? name) : name;
+function storedKey({ key, name, group }: Leaf, { rename }: MatchOptions): string {
+  if (typeof rename === "function") return tensorKey(group, rename(name, group));
+  const other = rename && Object.hasOwn(rename, name) ? rename[name] : undefined;
+  return other === undefined ? key : tensorKey(group, other);
 }
 
 function difference(

@@ -50,12 +50,13 @@ export interface Loaded extends Found {
   readonly state: Readonly<Record<string, ReadonlyMap<string, HostTensor>>>;
 }
 
+/** `flat` is the state, flattened. */
 export async function restore<S extends object>(
-  { backends, sink, pool }: Resumable,
+  { sink, pool }: Resumable,
   state: S,
+  flat: FlatState,
   options: RestoreOptions,
 ): Promise<Resumed<S> | undefined> {
-  const flat = flatten(state, backends);
   const touched = new Set<string>();
   try {
     const chosen = await choose(sink, options, async (stored, reader) => {

@@ -20,11 +20,7 @@ export function webgpuBackend(device: GPUDevice): Backend<WebGpuTensor> {
     identify: identityOf,
     snapshot(tensors, options) {
       context.guard.check();
-      const locations = locateReadable(tensors);
-      const specs = new Map(
-        [...tensors].map(([name, { dtype, shape }]) => [name, { dtype, shape: [...shape] }]),
-      );
-      return context.copy(specs, locations, options.device);
+      return context.copy(locateReadable(tensors), options.device);
     },
     async prepare(tensors, options) {
       context.guard.check();

@@ -1,4 +1,4 @@
-import { type Budget, HoldfastError, type Snapshot, type TensorSpec } from "@holdfast/core";
+import { type Budget, HoldfastError, type Snapshot } from "@holdfast/core";
 import type { CopyMemory } from "./copy-memory";
 import { type CopyPlan, planCopy } from "./copy-plan";
 import { CopyPool } from "./copy-pool";
@@ -21,11 +21,11 @@ export class DeviceContext {
   }
 
   /** Copies the tensors on the device, in queue order, or leaves them where they are if there is no room. */
-  copy(tensors: ReadonlyMap<string, TensorSpec>, locations: Locations, budget: Budget): Snapshot {
+  copy(locations: Locations, budget: Budget): Snapshot {
     const plan = this.#plan(locations);
     const inPlace: Holding = { mode: "blocking", locations, release: () => {} };
     const memory = this.#pool.take(plan.sizes, budget);
-    if (!memory) return new GpuSnapshot(this, tensors, inPlace);
+    if (!memory) return new GpuSnapshot(this, inPlace);
     const { refusal } = this.guard.scoped(() => this.#submit(plan, memory));
     const copied: Holding = {
       mode: "device-copy",
@@ -37,7 +37,7 @@ export class DeviceContext {
       if (!refused) return copied;
       throw (await findUnreadable(this.guard, locations)) ?? refusedCopy(refused);
     });
-    return new GpuSnapshot(this, tensors, copied, confirmed);
+    return new GpuSnapshot(this, copied, confirmed);
   }
 
   /** Allocates ahead what `copy` of these tensors takes. */

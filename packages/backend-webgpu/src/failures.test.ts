@@ -72,8 +72,9 @@ describe("tensors that only the device knows to be unreadable", () => {
     const good = tensors.get("t33");
     const bad = good && (await spoil(good));
     const budget = new TestBudget(MiB);
-    const snapshot = backend.snapshot(new Map(bad ? [...tensors, ["t33", bad]] : []), { device: budget });
-    const read = rejection(readAll(snapshot));
+    const spoiled = new Map(bad ? [...tensors, ["t33", bad]] : []);
+    const snapshot = backend.snapshot(spoiled, { device: budget });
+    const read = rejection(readAll(snapshot, spoiled));
     for (const error of [await rejection(snapshot.staged), await read]) {
       expect(error.code).toBe("TENSOR_NOT_READABLE");
       expect(error.message).toContain("tensor t33 ");
@@ -85,7 +86,7 @@ describe("tensors that only the device knows to be unreadable", () => {
     contents.delete("t33");
     const next = backend.snapshot(tensors, { device: budget });
     await next.staged;
-    expectBytes(await readAll(next), concat(contents.values()));
+    expectBytes(await readAll(next, tensors), concat(contents.values()));
     next.close();
     backend.close?.();
     expect(budget.used).toBe(0);
@@ -96,10 +97,9 @@ describe("tensors that only the device knows to be unreadable", () => {
     const { tensors } = createState(device, 20, 16);
     const good = tensors.get("t7");
     const bad = good && (await spoil(good));
-    const snapshot = webgpuBackend(device).snapshot(new Map(bad ? [...tensors, ["t7", bad]] : []), {
-      device: new TestBudget(0),
-    });
-    const error = await rejection(readAll(snapshot));
+    const spoiled = new Map(bad ? [...tensors, ["t7", bad]] : []);
+    const snapshot = webgpuBackend(device).snapshot(spoiled, { device: new TestBudget(0) });
+    const error = await rejection(readAll(snapshot, spoiled));
     expect(error.code).toBe("TENSOR_NOT_READABLE");
     expect(error.message).toContain("tensor t7 ");
     const into = new Uint8Array(64);
@@ -182,7 +182,7 @@ describe("a lost device", () => {
     const { tensors } = createState(device, 16, MiB);
     const budget = new TestBudget(room);
     const snapshot = backend.snapshot(tensors, { device: budget });
-    const reads = [1, 2, 3].map(() => readAll(snapshot));
+    const reads = [1, 2, 3].map(() => readAll(snapshot, tensors));
     const into = new Uint8Array(64).fill(0xaa);
     const last = snapshot.read([{ name: "t0", start: 0, end: 64 }], into);
     device.destroy();
@@ -190,7 +190,7 @@ describe("a lost device", () => {
       expect((await rejection(pending)).code).toBe("DEVICE_LOST");
     }
     expect(budget.used).toBe(0);
-    expect((await rejection(readAll(snapshot))).code).toBe("DEVICE_LOST");
+    expect((await rejection(readAll(snapshot, tensors))).code).toBe("DEVICE_LOST");
     snapshot.close();
     expect(budget.used).toBe(0);
     expect([...into]).toEqual(Array(64).fill(0xaa));

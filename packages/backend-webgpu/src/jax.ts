@@ -30,9 +30,7 @@ export function jaxBackend(): Backend<JaxArray> {
     dispose: (array) => array.dispose(),
     snapshot(tensors, { device: budget }) {
       const device = context();
-      const holding = retain(tensors, budget);
-      const specs = new Map([...tensors].map(([name, array]) => [name, describeArray(array)]));
-      return new GpuSnapshot(device, specs, holding);
+      return new GpuSnapshot(device, retain(tensors, budget));
     },
     async restore(tensors, source, signal) {
       signal?.throwIfAborted();

@@ -29,7 +29,7 @@ describe("a device that throws where WebGPU says it would not", () => {
     const snapshot = webgpuBackend(device).snapshot(tensors, { device: new TestBudget(1024) });
     await snapshot.staged;
     // More than the ring has buffers: the last ones wait for it, and would for ever if one were lost.
-    const reads = () => Array.from({ length: 6 }, () => readAll(snapshot));
+    const reads = () => Array.from({ length: 6 }, () => readAll(snapshot, tensors));
     spoil(device);
     for (const error of await Promise.all(reads().map(rejection))) {
       expect([error.code, error.cause]).toEqual(["DEVICE_ERROR", failure]);

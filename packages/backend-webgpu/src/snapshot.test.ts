@@ -121,7 +121,7 @@ test("10,000 small tensors, in the order of their memory and in another", async 
   const snapshot = webgpuBackend(device).snapshot(tensors, { device: new TestBudget(MiB) });
   await snapshot.staged;
   overwrite(device, tensors);
-  expectBytes(await readAll(snapshot), concat(contents.values()));
+  expectBytes(await readAll(snapshot, tensors), concat(contents.values()));
   const reversed = [...contents].reverse();
   const into = new Uint8Array(200_000);
   await snapshot.read(
@@ -151,7 +151,7 @@ test("tensors side by side in one buffer are frozen one by one", async () => {
     bytes.subarray(40, 47),
     bytes.subarray(36, 40),
   ];
-  expectBytes(await readAll(snapshot), concat(expected));
+  expectBytes(await readAll(snapshot, tensors), concat(expected));
   snapshot.close();
 });
 
@@ -171,7 +171,7 @@ test("the memory of a copy is allocated once, and again only while it is in use"
   expect([first.mode, second.mode, third.mode]).toEqual(["device-copy", "device-copy", "blocking"]);
   const expected = concat(contents.values());
   for (const snapshot of [first, second, third]) {
-    expectBytes(await readAll(snapshot), expected);
+    expectBytes(await readAll(snapshot, tensors), expected);
     snapshot.close();
     await snapshot.staged;
   }

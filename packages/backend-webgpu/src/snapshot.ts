@@ -4,7 +4,6 @@ import {
   type Snapshot,
   type SnapshotMode,
   type TensorRange,
-  type TensorSpec,
 } from "@holdfast/core";
 import type { DeviceGuard } from "./device-guard";
 import type { Locations } from "./location";
@@ -23,7 +22,6 @@ export interface Holding {
 
 /** A snapshot of tensors that lie in GPUBuffers. */
 export class GpuSnapshot implements Snapshot {
-  readonly tensors: ReadonlyMap<string, TensorSpec>;
   readonly staged: Promise<void>;
   readonly #guard: DeviceGuard;
   readonly #readback: Readback;
@@ -43,11 +41,9 @@ export class GpuSnapshot implements Snapshot {
    */
   constructor(
     device: { readonly guard: DeviceGuard; readonly readback: Readback },
-    tensors: ReadonlyMap<string, TensorSpec>,
     holding: Holding,
     confirmed: Promise<Holding> = Promise.resolve(holding),
   ) {
-    this.tensors = tensors;
     this.#guard = device.guard;
     this.#readback = device.readback;
     this.#holding = holding;

@@ -72,7 +72,7 @@ function invalid(rule: string): HoldfastError {
   return new HoldfastError("INVALID_STATE", `a WebGPU tensor contradicts itself: ${rule}`);
 }
 
-/** The tensor's buffer, and which of its bytes are read by which dtype and shape. */
-export function identityOf({ buffer, dtype, shape, offset = 0 }: WebGpuTensor): Identity {
-  return { memory: buffer, place: `${offset} ${formatSpec({ dtype, shape })}` };
+/** The tensor's buffer, and where in it the tensor begins. */
+export function identityOf({ buffer, offset = 0 }: WebGpuTensor): Identity {
+  return { memory: buffer, offset };
 }

@@ -84,9 +84,13 @@ export function overwrite(device: GPUDevice, tensors: ReadonlyMap<string, WebGpu
   }
 }
 
-/** Everything that a snapshot holds, read in one call. */
-export async function readAll(snapshot: Snapshot, signal?: AbortSignal): Promise<Uint8Array> {
-  const ranges = [...snapshot.tensors].map(([name, spec]) => ({ name, start: 0, end: byteLength(spec) }));
+/** All bytes of `tensors`, which a snapshot was taken of, read in one call. */
+export async function readAll(
+  snapshot: Snapshot,
+  tensors: ReadonlyMap<string, TensorSpec>,
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
+  const ranges = [...tensors].map(([name, spec]) => ({ name, start: 0, end: byteLength(spec) }));
   const into = new Uint8Array(ranges.reduce((sum, { end }) => sum + end, 0));
   await snapshot.read(ranges, into, signal);
   return into;

@@ -44,7 +44,6 @@ export type SnapshotMode = "retained" | "device-copy" | "blocking";
 
 /** A frozen copy of tensors at one point of the device's order. */
 export interface Snapshot {
-  readonly tensors: ReadonlyMap<string, TensorSpec>;
   /** May turn from `device-copy` to `blocking` while `staged` is pending; final afterwards and once read. */
   readonly mode: SnapshotMode;
   /**
@@ -90,8 +89,8 @@ export interface TensorSource {
 /** See `Backend.identify`. */
 export interface Identity {
   readonly memory: object;
-  /** `64 F32[4,4]` */
-  readonly place: string;
+  /** Where the tensor begins in it, in bytes. */
+  readonly offset: number;
 }
 
 /** Knows one kind of memory. A factory function returns one; it may serve several checkpointers. */
@@ -106,8 +105,8 @@ export interface Backend<T = any> {
   /** @throws HoldfastError `INVALID_STATE` if the tensor contradicts itself (a buffer too small for its shape). */
   describe(tensor: T): TensorSpec;
   /**
-   * Which memory the tensor lies in, and where in it and as what: two names of equal memory (`===`) and equal
-   * place are one tensor (tied weights). Without it, a tensor is only tied to itself.
+   * Which memory the tensor lies in, and where in it: two names of equal memory (`===`), offset, dtype and
+   * shape are one tensor (tied weights). Without it, a tensor is only tied to itself.
    */
   identify?(tensor: T): Identity;
   /** Another reference to `tensor`, for its second name, where references are counted. Without it, the tensor itself. */

@@ -5,6 +5,7 @@ import { CheckpointWriter } from "./checkpoint-writer";
 import { ChunkPool } from "./chunk-pool";
 import { failuresOf, leaveSink, together, useSink } from "./closing";
 import { HoldfastError } from "./errors";
+import { flatten } from "./flatten";
 import { type CheckpointerOptions, resolveOptions } from "./options";
 import {
   type Found,
@@ -19,8 +20,7 @@ import {
 } from "./restore";
 import type { Save } from "./save-handle";
 import { SaveLine } from "./save-line";
-import { leavesByBackend } from "./snapshot-set";
-import { flatten, type StateOf } from "./state";
+import { type FlatState, type StateForm, type StateOf, tensorsOf } from "./state";
 import { encodeTraining, type TrainingState } from "./training-state";
 import { newestVerified } from "./verify";
 
@@ -51,6 +51,8 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
   /** Restores and the like that are under way. */
   readonly #busy = new Set<Promise<unknown>>();
   #closed: Promise<void> | undefined;
+  /** Of the state that was saved last: the next one is most likely of the same. */
+  #form: StateForm | undefined;
 
   private constructor(options: CheckpointerOptions<Backend | readonly Backend[]>) {
     const { backends, sink, host, device, whenBusy, timeout, digest, maxShardBytes, onFailure } =
@@ -95,9 +97,9 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
   /** Allocates ahead what the saves of this state will need, so that the first one does not stall for it. */
   async prepare<S extends object>(state: S & StateOf<S, T>): Promise<void> {
     await this.#during(async () => {
-      for (const [backend, leaves] of leavesByBackend(this.#flatten(state))) {
-        const tensors = new Map(leaves.map((leaf) => [leaf.key, leaf.tensor]));
-        await backend.prepare?.(tensors, { device: this.#device });
+      const flat = this.#flatten(state);
+      for (const [backend, leaves] of flat.form.stored) {
+        await backend.prepare?.(tensorsOf(flat, leaves), { device: this.#device });
       }
     });
   }
@@ -121,7 +123,7 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
     state: S & StateOf<S, T>,
     options: RestoreOptions = {},
   ): Promise<Resumed<S> | undefined> {
-    return this.#during(() => restore<S>(this.#resumable, state, options));
+    return this.#during(() => restore<S>(this.#resumable, state, this.#flatten(state), options));
   }
 
   /**
@@ -176,8 +178,10 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
     }
   }
 
-  #flatten(state: object) {
-    return flatten(state, this.#resumable.backends);
+  #flatten(state: object): FlatState {
+    const flat = flatten(state, this.#resumable.backends, this.#form);
+    this.#form = flat.form;
+    return flat;
   }
 
   #assertOpen(): void {

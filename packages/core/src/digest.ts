@@ -7,7 +7,8 @@ import { HoldfastError } from "./errors";
 import type { BlocksToDigest } from "./sink";
 
 const CREATE = { xxh64: () => createXXHash64(), sha256: () => createSHA256() };
-const HEX_LENGTH = { xxh64: 16, sha256: 64 } as const;
+/** Characters of a digest. */
+export const HEX_LENGTH = { xxh64: 16, sha256: 64 } as const;
 
 /** How blocks are digested; the manifest names it. */
 export type DigestAlgorithm = keyof typeof CREATE;

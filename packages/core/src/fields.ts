@@ -9,7 +9,10 @@ import { decodeUtf8 } from "./json";
 export class Fields {
   private constructor(
     private readonly values: Record<string, unknown>,
-    private readonly path: string,
+    /** What it lies in: a file, or another object's field. */
+    private readonly within: Fields | string,
+    private readonly key = "",
+    private readonly index?: number,
   ) {}
 
   /** @throws HoldfastError `CHECKPOINT_CORRUPT` */
@@ -20,17 +23,19 @@ export class Fields {
     } catch (cause) {
       throw new HoldfastError("CHECKPOINT_CORRUPT", `${file} is not JSON`, { cause });
     }
-    return Fields.of(value, file);
+    if (!isObject(value)) throw corrupt(file, "is not an object");
+    return new Fields(value, file);
   }
 
-  static of(value: unknown, path: string): Fields {
-    if (typeof value !== "object" || value === null || Array.isArray(value))
-      throw corrupt(path, "is not an object");
-    return new Fields(value as Record<string, unknown>, path);
+  /** Put together only when it is asked for: there may be hundreds of thousands, and mostly nobody asks. */
+  get #path(): string {
+    const { within, key, index } = this;
+    if (typeof within === "string") return within;
+    return `${within.#path}: ${key}${index === undefined ? "" : `[${index}]`}`;
   }
 
   fail(key: string, rule: string): HoldfastError {
-    return corrupt(`${this.path}: ${key}`, rule);
+    return corrupt(`${this.#path}: ${key}`, rule);
   }
 
   get(key: string): unknown {
@@ -70,16 +75,25 @@ export class Fields {
   }
 
   objects(key: string): readonly Fields[] {
-    return this.list(key).map((item, i) => Fields.of(item, `${this.path}: ${key}[${i}]`));
+    return this.list(key).map((item, i) => this.#inner(item, key, i));
   }
 
   object(key: string): Fields {
-    return Fields.of(this.get(key), `${this.path}: ${key}`);
+    return this.#inner(this.get(key), key);
+  }
+
+  #inner(value: unknown, key: string, index?: number): Fields {
+    if (isObject(value)) return new Fields(value, this, key, index);
+    throw this.fail(index === undefined ? key : `${key}[${index}]`, "is not an object");
   }
 
   entries(): readonly [string, unknown][] {
     return Object.entries(this.values);
   }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isCount(value: unknown): value is number {

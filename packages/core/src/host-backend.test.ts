@@ -4,7 +4,7 @@ import { ByteBudget } from "./budget";
 import { backendConformance } from "./conformance";
 import { hostBackend } from "./host-backend";
 import type { HostLeaf } from "./host-tensor";
-import type { TensorSpec } from "./tensor";
+import { formatSpec, type TensorSpec } from "./tensor";
 
 const MiB = 1024 * 1024;
 
@@ -97,7 +97,7 @@ describe("leaves", () => {
     const place = (leaf: HostLeaf) => {
       const identity = backend.identify?.(leaf);
       expect(identity?.memory).toBe(data.buffer);
-      return identity?.place;
+      return `${identity?.offset} ${formatSpec(backend.describe(leaf))}`;
     };
     const same = { data: new DataView(data.buffer), dtype: "F32", shape: [8] } as const;
     expect(place(same)).toBe(place(data));

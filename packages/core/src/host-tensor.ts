@@ -50,7 +50,7 @@ export function isHostLeaf(value: unknown): value is HostLeaf {
 
 /** @throws HoldfastError `INVALID_STATE` if the dtype or shape is none, or if the data is not as long as they say. */
 export function describeHostLeaf(leaf: HostLeaf): TensorSpec {
-  if (isTypedArray(leaf)) return { dtype: dtypeOf(leaf), shape: [leaf.length] };
+  if (ArrayBuffer.isView(leaf)) return { dtype: dtypeOf(leaf), shape: [leaf.length] };
   const spec = { dtype: leaf.dtype, shape: [...leaf.shape] };
   const needed = bytesNeeded(spec);
   // A detached buffer has no length to compare: a snapshot reports it, because it knows the tensor's name.
@@ -65,13 +65,24 @@ export function describeHostLeaf(leaf: HostLeaf): TensorSpec {
 }
 
 /**
- * The bytes of a leaf, not copied.
+ * Bytes `[start, end)` of a leaf, not copied: all of them by default.
  * @throws HoldfastError `TENSOR_NOT_READABLE` naming the tensor, if its buffer was detached or shrunk.
  */
-export function bytesOfHostLeaf(leaf: HostLeaf, name: string): Uint8Array {
+export function bytesOfHostLeaf(leaf: HostLeaf, name: string, start = 0, end?: number): Uint8Array {
   const view = viewOf(leaf);
+  if (!isAttached(view) || (end ?? 0) > view.byteLength) throw notReadable(name);
+  return new Uint8Array(view.buffer, view.byteOffset + start, (end ?? view.byteLength) - start);
+}
+
+/**
+ * How many bytes a leaf has.
+ * @throws HoldfastError as above, and `INVALID_STATE` if the leaf contradicts itself
+ */
+export function byteLengthOfHostLeaf(leaf: HostLeaf, name: string): number {
+  const view = viewOf(leaf);
+  if (view !== leaf) describeHostLeaf(leaf);
   if (!isAttached(view)) throw notReadable(name);
-  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+  return view.byteLength;
 }
 
 export function notReadable(name: string): HoldfastError {
@@ -82,21 +93,20 @@ export function notReadable(name: string): HoldfastError {
   );
 }
 
-/** The tensor's buffer, and which of its bytes are read by which dtype and shape. */
+/** The tensor's buffer, and where in it the tensor begins. */
 export function identifyHostLeaf(leaf: HostLeaf): Identity {
   const view = viewOf(leaf);
-  // A detached view has neither place nor length: it is itself.
-  if (!isAttached(view)) return { memory: leaf, place: "" };
-  return { memory: view.buffer, place: `${view.byteOffset} ${formatSpec(describeHostLeaf(leaf))}` };
+  // A detached view has neither offset nor length: it is itself.
+  if (!isAttached(view)) return { memory: leaf, offset: 0 };
+  return { memory: view.buffer, offset: view.byteOffset };
 }
 
 function viewOf(leaf: HostLeaf): ArrayBufferView {
   return ArrayBuffer.isView(leaf) ? leaf : leaf.data;
 }
 
-// The tag is read off the prototype's getter, so that arrays of other realms (frames, vm) count as well.
-function isTypedArray(value: object): value is TypedArray {
-  return ArrayBuffer.isView(value) && arrayName(value) in ARRAY_DTYPES;
+function isTypedArray(view: ArrayBufferView): view is TypedArray {
+  return ARRAY_DTYPES[arrayName(view)] !== undefined;
 }
 
 function dtypeOf(array: TypedArray): DType {
@@ -105,9 +115,16 @@ function dtypeOf(array: TypedArray): DType {
   return dtype;
 }
 
+/** `Float32Array`; empty for a DataView. Read off the prototype's getter, so that arrays of other realms (frames, vm) count. */
 function arrayName(view: ArrayBufferView): string {
-  return Object.prototype.toString.call(view).slice("[object ".length, -1);
+  return Reflect.apply(ARRAY_NAME, view, []) ?? "";
 }
+
+const ARRAY_NAME = (() => {
+  const typedArray: object = Object.getPrototypeOf(Uint8Array.prototype);
+  const getter = Object.getOwnPropertyDescriptor(typedArray, Symbol.toStringTag)?.get;
+  return (getter ?? (() => undefined)) as () => string | undefined;
+})();
 
 function bytesNeeded(spec: TensorSpec): number {
   try {
@@ -120,6 +137,7 @@ function bytesNeeded(spec: TensorSpec): number {
 /** Whether the view's buffer is there, and long enough for it. */
 function isAttached(view: ArrayBufferView): boolean {
   try {
+    if (view.byteLength > 0) return true;
     // Both throw a TypeError then (ECMA-262, ValidateTypedArray and GetViewByteLength); a typed array's own
     // lengths merely read 0, which an empty array's do as well.
     if (isTypedArray(view)) view.keys();

@@ -2,168 +2,175 @@
  * Which files a rank writes, and where in them each tensor lies: all of it known before the first byte
  * moves, out of names, dtypes and shapes alone.
  */
-import type { TensorRange } from "./backend";
+import { cutIntoChunks, type Piece, type PlannedChunk } from "./chunks";
 import type { DigestAlgorithm } from "./digest";
-import { blockEnds, type Manifest, type ManifestFile, type ManifestTensor, type Shard } from "./manifest";
+import { blockEnds, type Manifest, type ManifestFile } from "./manifest";
+import { ManifestTemplate, type PlannedTensor } from "./manifest-template";
 import { encodeIndex, planFile, planShards } from "./safetensors";
 import type { FilePlan } from "./sink";
-import type { FlatState, Leaf } from "./state";
+import type { Leaf, StateForm } from "./state";
 import type { TensorSpec } from "./tensor";
-import { TRAINING_STATE_FILE } from "./training-state";
-
-/** A part of a file: bytes that are at hand, or a range of a tensor. */
-export type Piece = TensorRange | Uint8Array;
 
 export interface PlannedFile {
   readonly plan: FilePlan;
-  /** In the file's order, without a gap. */
-  readonly pieces: readonly Piece[];
+  readonly chunks: readonly PlannedChunk[];
   /** Bytes before the first tensor: a header, or all of the file. */
   readonly headBytes: number;
-  readonly tensors: readonly PlacedTensor[];
-}
-
-/** Bytes `[start, end)` of the file hold the leaf's tensor. */
-interface PlacedTensor {
-  readonly leaf: Leaf;
-  readonly start: number;
-  readonly end: number;
 }
 
 export interface LayoutOptions {
   /** Bytes of tensors a file, at most, unless one tensor alone is larger. */
   readonly maxShardBytes: number;
   readonly blockBytes: number;
+  readonly chunkBytes: number;
+  readonly digest: DigestAlgorithm;
 }
 
-/** One `.safetensors` a group, or several and an index; `training_state.json` last. Empty groups have no file. */
-export function layOut(
-  state: FlatState,
-  trainingState: Uint8Array,
-  options: LayoutOptions,
-): readonly PlannedFile[] {
-  const files = state.groups.flatMap((group) => layOutGroup(group, state, options));
-  files.push(bytesFile(TRAINING_STATE_FILE, trainingState, options));
-  return files;
+/** What of a save follows from its state's form: every file but `training_state.json`, and most of the manifest. */
+export interface Layout {
+  readonly options: LayoutOptions;
+  /** One `.safetensors` a group, or several and an index. Empty groups have no file. */
+  readonly files: readonly PlannedFile[];
+  readonly template: ManifestTemplate;
 }
 
-function layOutGroup(group: string, state: FlatState, options: LayoutOptions): PlannedFile[] {
-  const leaves = new Map<string, Leaf>();
-  for (const leaf of state.leaves.values()) {
-    if (leaf.group === group && leaf.tiedTo === undefined) leaves.set(leaf.name, leaf);
-  }
-  if (leaves.size === 0) return [];
-  const specs = new Map([...leaves].map(([name, leaf]) => [name, leaf.spec]));
-  const shards = planShards(specs, { stem: group, limit: options.maxShardBytes });
-  const files = shards.map(({ path, tensors }) => tensorFile(path, tensors, leaves, options));
-  const index = encodeIndex(shards);
-  if (index) files.push(bytesFile(`${group}.safetensors.index.json`, index, options));
-  return files;
+/** The layouts of forms that are still in use: a state that keeps its form is laid out once. */
+const known = new WeakMap<StateForm, Layout>();
+
+export function layOut(form: StateForm, options: LayoutOptions): Layout {
+  const before = known.get(form);
+  if (before && sameOptions(before.options, options)) return before;
+  const layout = layOutAnew(form, options);
+  known.set(form, layout);
+  return layout;
 }
 
-function tensorFile(
-  path: string,
-  specs: ReadonlyMap<string, TensorSpec>,
+function sameOptions(a: LayoutOptions, b: LayoutOptions): boolean {
+  return (
+    a.maxShardBytes === b.maxShardBytes &&
+    a.blockBytes === b.blockBytes &&
+    a.chunkBytes === b.chunkBytes &&
+    a.digest === b.digest
+  );
+}
+
+function layOutAnew(form: StateForm, options: LayoutOptions): Layout {
+  const { maxShardBytes, digest, blockBytes } = options;
+  const contents = [...leavesByGroup(form)].flatMap(([group, leaves]) =>
+    contentsOf(group, leaves, maxShardBytes),
+  );
+  return {
+    options,
+    files: contents.map((content) => planned(content, options)),
+    template: new ManifestTemplate(plannedTensors(contents), tiesOf(form), { digest, blockBytes }),
+  };
+}
+
+/** What has to be stored of each group that has tensors, by name. */
+function leavesByGroup({ groups, leaves }: StateForm): ReadonlyMap<string, ReadonlyMap<string, Leaf>> {
+  const byGroup = new Map(groups.map((group) => [group, new Map<string, Leaf>()]));
+  for (const leaf of leaves) if (!leaf.tiedTo) byGroup.get(leaf.group)?.set(leaf.name, leaf);
+  for (const [group, named] of byGroup) if (named.size === 0) byGroup.delete(group);
+  return byGroup;
+}
+
+/** What a file consists of: a header, or all that there is, and then tensors. */
+interface Content {
+  readonly path: string;
+  readonly head: Uint8Array;
+  readonly byteLength: number;
+  readonly tensors: readonly PlacedLeaf[];
+}
+
+/** Bytes `[start, end)` of the file hold the leaf's tensor. */
+interface PlacedLeaf {
+  readonly leaf: Leaf;
+  readonly start: number;
+  readonly end: number;
+}
+
+function contentsOf(
+  group: string,
   leaves: ReadonlyMap<string, Leaf>,
-  { blockBytes }: LayoutOptions,
-): PlannedFile {
-  const layout = planFile(specs, METADATA);
-  const pieces: Piece[] = [layout.header];
-  const tensors: PlacedTensor[] = [];
-  const ends = blockEnds(0, layout.header.byteLength, blockBytes);
-  for (const { name, start, end } of layout.tensors) {
-    const leaf = leaves.get(name);
-    if (!leaf) continue;
-    tensors.push({ leaf, start, end });
-    if (end > start) pieces.push({ name: leaf.key, start: 0, end: end - start });
-    for (const blockEnd of blockEnds(start, end, blockBytes)) ends.push(blockEnd);
-  }
-  const plan = { path, byteLength: layout.byteLength, blockEnds: ends };
-  return { plan, pieces, headBytes: layout.header.byteLength, tensors };
+  maxShardBytes: number,
+): readonly Content[] {
+  const specs = new Map<string, TensorSpec>();
+  for (const [name, { spec }] of leaves) specs.set(name, spec);
+  const shards = planShards(specs, { stem: group, limit: maxShardBytes });
+  const contents = shards.map(({ path, tensors }): Content => {
+    const { header, byteLength, tensors: placed } = planFile(tensors, METADATA);
+    const named: PlacedLeaf[] = [];
+    for (const { name, start, end } of placed) {
+      const leaf = leaves.get(name);
+      if (leaf) named.push({ leaf, start, end });
+    }
+    return { path, head: header, byteLength, tensors: named };
+  });
+  const index = encodeIndex(shards);
+  return index ? [...contents, onlyBytes(`${group}.safetensors.index.json`, index)] : contents;
 }
 
 /** What files of Hugging Face carry, so that their readers take ours for theirs. */
 const METADATA = { format: "pt" };
 
-function bytesFile(path: string, bytes: Uint8Array, { blockBytes }: LayoutOptions): PlannedFile {
-  const byteLength = bytes.byteLength;
-  const plan = { path, byteLength, blockEnds: blockEnds(0, byteLength, blockBytes) };
-  return { plan, pieces: byteLength > 0 ? [bytes] : [], headBytes: byteLength, tensors: [] };
+function onlyBytes(path: string, bytes: Uint8Array): Content {
+  return { path, head: bytes, byteLength: bytes.byteLength, tensors: [] };
 }
 
-/** A file's pieces cut into chunks: chunk k holds bytes `[k·C, (k+1)·C)`, however small the tensors are. */
-export function* cutIntoChunks(pieces: readonly Piece[], chunkBytes: number): Generator<readonly Piece[]> {
-  let chunk: Piece[] = [];
-  let room = chunkBytes;
-  for (const piece of pieces) {
-    const length = pieceLength(piece);
-    for (let at = 0; at < length; ) {
-      const take = Math.min(room, length - at);
-      chunk.push(slicePiece(piece, at, at + take));
-      at += take;
-      room -= take;
-      if (room === 0) {
-        yield chunk;
-        chunk = [];
-        room = chunkBytes;
-      }
-    }
+/** A file that is at hand. */
+export function bytesFile(path: string, bytes: Uint8Array, options: LayoutOptions): PlannedFile {
+  return planned(onlyBytes(path, bytes), options);
+}
+
+function planned(content: Content, { blockBytes, chunkBytes }: LayoutOptions): PlannedFile {
+  const { path, head, byteLength, tensors } = content;
+  const ends = blockEnds(0, head.byteLength, blockBytes);
+  for (const { start, end } of tensors) {
+    for (const blockEnd of blockEnds(start, end, blockBytes)) ends.push(blockEnd);
   }
-  if (chunk.length > 0) yield chunk;
-}
-
-export function pieceLength(piece: Piece): number {
-  return piece instanceof Uint8Array ? piece.byteLength : piece.end - piece.start;
-}
-
-function slicePiece(piece: Piece, start: number, end: number): Piece {
-  if (piece instanceof Uint8Array) return piece.subarray(start, end);
-  return { name: piece.name, start: piece.start + start, end: piece.start + end };
-}
-
-export interface ManifestHead {
-  readonly runId: string;
-  readonly step: number;
-  readonly digest: DigestAlgorithm;
-  readonly blockBytes: number;
-}
-
-/** The manifest of what was written: the layout, and the digests of each file's blocks. */
-export function manifestOf(
-  head: ManifestHead,
-  state: FlatState,
-  files: readonly PlannedFile[],
-  digestsOf: (path: string) => readonly string[],
-): Manifest {
-  const tensors: ManifestTensor[] = [];
-  const entries: ManifestFile[] = files.map(({ plan, headBytes, tensors: placed }, file) => {
-    const digests = digestsOf(plan.path);
-    const take = blockTaker(digests, head.blockBytes);
-    const headDigests = take(headBytes);
-    for (const { leaf, start, end } of placed) {
-      const { group, name, spec } = leaf;
-      const offset = spec.shape.map(() => 0);
-      const shard: Shard = { offset, shape: spec.shape, file, start, end, digests: take(end - start) };
-      tensors.push({ group, name, spec, shards: [shard] });
-    }
-    return { path: plan.path, byteLength: plan.byteLength, headBytes, digests: headDigests };
-  });
-  return { ...head, rank: 0, worldSize: 1, files: entries, tensors, ties: tiesOf(state) };
-}
-
-/** Takes the digests of the next so many bytes from a file's list. */
-function blockTaker(digests: readonly string[], blockBytes: number): (bytes: number) => readonly string[] {
-  let next = 0;
-  return (bytes) => {
-    const first = next;
-    next += Math.ceil(bytes / blockBytes);
-    return digests.slice(first, next);
+  return {
+    plan: { path, byteLength, blockEnds: ends },
+    chunks: cutIntoChunks(piecesOf(content), chunkBytes),
+    headBytes: head.byteLength,
   };
 }
 
-function tiesOf({ leaves }: FlatState): Manifest["ties"] {
-  return [...leaves.values()].flatMap(({ group, name, tiedTo }) => {
-    const to = tiedTo === undefined ? undefined : leaves.get(tiedTo);
-    return to ? [{ group, name, to: { group: to.group, name: to.name } }] : [];
+function* piecesOf({ head, tensors }: Content): Generator<Piece> {
+  yield head;
+  for (const { leaf, start, end } of tensors)
+    yield { backend: leaf.backend, name: leaf.key, bytes: end - start };
+}
+
+function* plannedTensors(contents: readonly Content[]): Generator<PlannedTensor> {
+  for (const [file, { tensors }] of contents.entries()) {
+    for (const { leaf, start, end } of tensors) {
+      const { group, name, spec } = leaf;
+      const offset = spec.shape.map(() => 0);
+      yield { group, name, spec, shards: [{ offset, shape: spec.shape, file, start, end }] };
+    }
+  }
+}
+
+function tiesOf({ leaves }: StateForm): Manifest["ties"] {
+  return leaves.flatMap(({ group, name, tiedTo }) =>
+    tiedTo ? [{ group, name, to: { group: tiedTo.group, name: tiedTo.name } }] : [],
+  );
+}
+
+/** The manifest, encoded, of what was written: `files` and the digests of each one's blocks. */
+export function manifestOf(
+  head: { readonly runId: string; readonly step: number },
+  { template, options }: Layout,
+  files: readonly PlannedFile[],
+  digestsOf: (path: string) => readonly string[],
+): Uint8Array {
+  const ofTensors: (readonly string[])[] = [];
+  const entries = files.map(({ plan, headBytes }): ManifestFile => {
+    const digests = digestsOf(plan.path);
+    const headBlocks = Math.ceil(headBytes / options.blockBytes);
+    ofTensors.push(digests.slice(headBlocks));
+    const { path, byteLength } = plan;
+    return { path, byteLength, headBytes, digests: digests.slice(0, headBlocks) };
   });
+  return template.encode({ ...head, rank: 0, worldSize: 1, files: entries }, ofTensors);
 }

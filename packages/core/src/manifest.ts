@@ -1,16 +1,15 @@
 /**
  * `manifest.json`: what one rank wrote. It is the authority for restoring: every byte that is read back
- * is found, and checked, by what stands here. The commit record holds its digest.
+ * is found, and checked, by what stands here. The commit record holds its digest. (manifest-template.ts writes it.)
  */
 import { type DigestAlgorithm, isDigest, isDigestAlgorithm } from "./digest";
 import { HoldfastError } from "./errors";
 import { Fields } from "./fields";
-import { encodeUtf8 } from "./json";
 import { isSafeName, isSafePath } from "./paths";
 import { byteLength, isDType, type TensorSpec } from "./tensor";
 
 export const MANIFEST_FILE = "manifest.json";
-const FORMAT = "holdfast.manifest";
+export const FORMAT = "holdfast.manifest";
 export const SCHEMA = 1;
 /** So that every block starts at a whole element, and where devices and disks can write to. */
 const BLOCK_UNIT = 4096;
@@ -74,18 +73,6 @@ export function blockEnds(start: number, end: number, blockBytes: number): numbe
   for (let at = start + blockBytes; at < end; at += blockBytes) ends.push(at);
   if (end > start) ends.push(end);
   return ends;
-}
-
-export function encodeManifest(manifest: Manifest): Uint8Array {
-  const { tensors, ...rest } = manifest;
-  return encodeUtf8(
-    JSON.stringify({
-      format: FORMAT,
-      schema: SCHEMA,
-      ...rest,
-      tensors: tensors.map(({ spec, ...tensor }) => ({ ...tensor, dtype: spec.dtype, shape: spec.shape })),
-    }),
-  );
 }
 
 /** @throws HoldfastError `CHECKPOINT_CORRUPT`, `SCHEMA_TOO_NEW` */

@@ -2,7 +2,7 @@
 import { canCast } from "./cast";
 import { HoldfastError } from "./errors";
 import { tensorKey } from "./manifest";
-import type { FlatState, Leaf } from "./state";
+import type { Leaf, StateForm } from "./state";
 import type { Stored, StoredTensor } from "./stored";
 import { formatSpec, sameShape } from "./tensor";
 
@@ -27,7 +27,7 @@ const LISTED = 20;
  * @throws HoldfastError `STATE_MISMATCH`
  */
 export function matchState(
-  state: FlatState,
+  form: StateForm,
   stored: Stored,
   options: MatchOptions,
 ): ReadonlyMap<string, StoredTensor> {
@@ -35,9 +35,9 @@ export function matchState(
   const matched = new Map<string, StoredTensor>();
   const used = new Set<StoredTensor>();
   const problems: string[] = [];
-  for (const leaf of state.leaves.values()) {
-    const tensor = stored.tensors.get(tensorKey(leaf.group, storedName(leaf, options)));
-    const first = leaf.tiedTo ?? leaf.key;
+  for (const leaf of form.leaves) {
+    const tensor = stored.tensors.get(storedKey(leaf, options));
+    const first = (leaf.tiedTo ?? leaf).key;
     const other = matched.get(first);
     if (tensor) used.add(tensor);
     if (!tensor) continue;
@@ -50,12 +50,12 @@ export function matchState(
     }
   }
   if (strict) {
-    for (const { key, tiedTo } of state.leaves.values()) {
-      if (!matched.has(tiedTo ?? key)) problems.push(`${key} is not in the checkpoint`);
+    const groups = new Set(form.groups);
+    for (const { key, tiedTo } of form.leaves) {
+      if (!matched.has(tiedTo?.key ?? key)) problems.push(`${key} is not in the checkpoint`);
     }
     for (const [key, tensor] of stored.tensors) {
-      if (state.groups.includes(tensor.group) && !used.has(tensor))
-        problems.push(`${key} is not in the state`);
+      if (groups.has(tensor.group) && !used.has(tensor)) problems.push(`${key} is not in the state`);
     }
   }
   if (problems.length === 0) return matched;
@@ -67,9 +67,10 @@ export function matchState(
   );
 }
 
-function storedName({ name, group }: Leaf, { rename }: MatchOptions): string {
-  if (typeof rename === "function") return rename(name, group);
-  return rename && Object.hasOwn(rename, name) ? (rename[name] ?? name) : name;
+function storedKey({ key, name, group }: Leaf, { rename }: MatchOptions): string {
+  if (typeof rename === "function") return tensorKey(group, rename(name, group));
+  const other = rename && Object.hasOwn(rename, name) ? rename[name] : undefined;
+  return other === undefined ? key : tensorKey(group, other);
 }
 
 function difference(

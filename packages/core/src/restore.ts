@@ -4,13 +4,14 @@ import { type Chosen, choose, type PassedOver, type Selection } from "./candidat
 import { castSource } from "./cast";
 import type { ChunkPool } from "./chunk-pool";
 import { asHoldfastError, HoldfastError, isHoldfastError, messageOf } from "./errors";
+import { flatten } from "./flatten";
 import { allocateHost } from "./host-allocate";
 import { hostBackend } from "./host-backend";
 import type { HostTensor } from "./host-tensor";
 import { type MatchOptions, matchState } from "./match";
+import { rebuild } from "./rebuild";
 import type { CheckpointReader, Sink } from "./sink";
-import { leavesByBackend } from "./snapshot-set";
-import { type FlatState, flatten, type Leaf, rebuild } from "./state";
+import { type FlatState, type Leaf, tensorsOf } from "./state";
 import type { Stored, StoredTensor } from "./stored";
 import { StoredSource } from "./stored-source";
 import { formatSpec } from "./tensor";
@@ -49,12 +50,13 @@ export interface Loaded extends Found {
   readonly state: Readonly<Record<string, ReadonlyMap<string, HostTensor>>>;
 }
 
+/** `flat` is the state, flattened. */
 export async function restore<S extends object>(
-  { backends, sink, pool }: Resumable,
+  { sink, pool }: Resumable,
   state: S,
+  flat: FlatState,
   options: RestoreOptions,
 ): Promise<Resumed<S> | undefined> {
-  const flat = flatten(state, backends);
   const touched = new Set<string>();
   try {
     const chosen = await choose(sink, options, async (stored, reader) => {
@@ -114,26 +116,28 @@ class Filling {
 
   /** The restored tensor of every name. */
   async fill(state: FlatState): Promise<ReadonlyMap<string, unknown>> {
-    const matched = matchState(state, this.stored, this.options);
+    const matched = matchState(state.form, this.stored, this.options);
     this.#assertUntouched(matched);
     const restored = new Map<string, unknown>();
     try {
-      for (const [backend, leaves] of leavesByBackend(state)) {
+      for (const [backend, leaves] of state.form.stored) {
         const wanted = leaves.filter(({ key }) => matched.has(key));
-        for (const [key, tensor] of await this.#restore(backend, wanted, matched)) restored.set(key, tensor);
+        const tensors = tensorsOf(state, wanted);
+        for (const [key, tensor] of await this.#restore(backend, wanted, tensors, matched))
+          restored.set(key, tensor);
       }
     } catch (error) {
       // What other backends have made by now is nobody's.
-      for (const [key, tensor] of restored) {
-        const leaf = state.leaves.get(key);
-        if (leaf && leaf.tensor !== tensor) leaf.backend.dispose?.(tensor);
+      for (const { key, index, backend } of state.form.leaves) {
+        const tensor = restored.get(key);
+        if (restored.has(key) && state.tensors[index] !== tensor) backend.dispose?.(tensor);
       }
       throw error;
     }
-    for (const { key, tiedTo, tensor, backend } of state.leaves.values()) {
+    for (const { key, index, tiedTo, backend } of state.form.leaves) {
       if (restored.has(key)) continue;
       // A second name; or not strict, and not in the checkpoint: then it stays what it was.
-      const first = restored.get(tiedTo ?? key) ?? tensor;
+      const first = restored.get(tiedTo?.key ?? key) ?? state.tensors[index];
       restored.set(key, backend.share ? backend.share(first) : first);
     }
     return restored;
@@ -152,13 +156,13 @@ class Filling {
   async #restore(
     backend: Backend,
     leaves: readonly Leaf[],
+    tensors: ReadonlyMap<string, unknown>,
     matched: ReadonlyMap<string, StoredTensor>,
   ): Promise<ReadonlyMap<string, unknown>> {
     const { stored, reader, pool, options } = this;
     const sources = new Map(leaves.flatMap(({ key }) => entry(key, matched.get(key))));
     const source = new StoredSource(sources, { stored, reader, pool, signal: options.signal });
     const specs = new Map(leaves.map(({ key, spec }) => [key, spec]));
-    const tensors = new Map(leaves.map(({ key, tensor }) => [key, tensor]));
     try {
       return await backend.restore(tensors, castSource(source, specs), options.signal);
     } catch (error) {

@@ -132,11 +132,12 @@ export class SaveLine {
   async #write(entry: Entry): Promise<void> {
     const { handle, snapshot } = entry;
     const { step, state, trainingState, metrics } = entry.request;
+    const { form } = state;
     const aborted = handle.aborted.signal;
     if (!snapshot) return;
     try {
       const report = handle.report.bind(handle);
-      const request = { step, state, snapshot, trainingState, metrics, aborted, report };
+      const request = { step, form, snapshot, trainingState, metrics, aborted, report };
       const { id, bytes, housekeeping } = await this.options.writer.write(request);
       const result = {
         outcome: "committed",

@@ -5,15 +5,16 @@ import type { ChunkPool } from "./chunk-pool";
 import { encodeRecord, RECORD_FILE } from "./commit-record";
 import { type DigestAlgorithm, Digester } from "./digest";
 import { asHoldfastError, HoldfastError, isHoldfastError } from "./errors";
-import { layOut, manifestOf } from "./layout";
-import { encodeManifest, MANIFEST_FILE } from "./manifest";
+import { bytesFile, layOut, manifestOf } from "./layout";
+import { MANIFEST_FILE } from "./manifest";
 import { ReadAhead } from "./read-ahead";
 import type { SaveProgress } from "./save-handle";
 import { rejectOnAbort, settleWithin } from "./signals";
 import type { Attempt, AttemptWriter, Sink } from "./sink";
 import type { SnapshotSet } from "./snapshot-set";
-import type { FlatState } from "./state";
-import { checkDigests, chunksOf, writeFile } from "./write-file";
+import type { StateForm } from "./state";
+import { TRAINING_STATE_FILE } from "./training-state";
+import { checkDigests, writeFile } from "./write-file";
 
 /** What stays the same from save to save. */
 export interface SaveEnvironment {
@@ -26,7 +27,7 @@ export interface SaveEnvironment {
 /** One checkpoint to write. */
 export interface SaveJob {
   readonly attempt: Attempt;
-  readonly state: FlatState;
+  readonly form: StateForm;
   readonly snapshot: SnapshotSet;
   /** The bytes of `training_state.json`. */
   readonly trainingState: Uint8Array;
@@ -55,30 +56,33 @@ const CLEAN_UP_MS = 5000;
 export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment): Promise<Written> {
   const { sink, pool } = environment;
   const { attempt, snapshot, report } = job;
-  const { blockBytes } = pool;
-  const files = layOut(job.state, job.trainingState, {
-    maxShardBytes: environment.maxShardBytes,
-    blockBytes,
-  });
+  const { blockBytes, chunkBytes } = pool;
+  const { maxShardBytes, digest: algorithm } = environment;
+  const options = { maxShardBytes, blockBytes, chunkBytes, digest: algorithm };
+  const layout = layOut(job.form, options);
+  const files = [...layout.files, bytesFile(TRAINING_STATE_FILE, job.trainingState, options)];
   const byteLength = sum(files.map(({ plan }) => plan.byteLength));
   report({ stage: "writing", totalBytes: byteLength });
 
   const signal = AbortSignal.any([job.aborted, job.timedOut]);
   // Reading runs ahead of writing, across files: a blocking state that fits into the pool is staged at
   // the speed of memory.
-  const readAhead = new ReadAhead(chunksOf(files, pool.chunkBytes), {
-    pool,
-    length: ({ length }) => length,
-    fill: ({ pieces }, into) => snapshot.read(pieces, into, signal),
-    signal,
-  });
+  const readAhead = new ReadAhead(
+    files.flatMap(({ chunks }) => chunks),
+    {
+      pool,
+      length: ({ length }) => length,
+      fill: ({ parts }, into) => snapshot.read(parts, into, signal),
+      signal,
+    },
+  );
   readAhead.drained.then(() => snapshot.close()).catch(() => {}); // a failure is met by whoever writes
 
   let writer: AttemptWriter | undefined;
   let committing = false;
   try {
     // One a save: a write that hung and was given up may not touch the next save's digests.
-    const digester = await Digester.create(environment.digest);
+    const digester = await Digester.create(algorithm);
     const digest = sink.capabilities.digests.includes(digester.algorithm) ? digester.algorithm : undefined;
     const begun = sink.begin(attempt, 0, { byteLength, signal, ...(digest && { digest }) });
     writer = await rejectOnAbort(begun, signal, () => begun.then((late) => late.abort()).catch(() => {}));
@@ -93,8 +97,7 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
       digests.set(file.plan.path, checkDigests(file.plan, await rejectOnAbort(writing, signal), digester));
     }
     await rejectOnAbort(snapshot.staged, signal); // all is read, so this tells whether what was read is true
-    const head = { runId: attempt.runId, step: attempt.step, digest: digester.algorithm, blockBytes };
-    const manifest = encodeManifest(manifestOf(head, job.state, files, (path) => digests.get(path) ?? []));
+    const manifest = manifestOf(attempt, layout, files, (path) => digests.get(path) ?? []);
     await rejectOnAbort(writer.finish(manifest), signal);
     const revision = await rejectOnAbort(nextRevision(sink, attempt.step), signal);
 
@@ -138,7 +141,7 @@ async function commit(
       worldSize,
       createdAt: new Date().toISOString(),
       byteLength: bytes,
-      groups: job.state.groups,
+      groups: job.form.groups,
       metrics: job.metrics,
       digest: digester.algorithm,
       manifests: [

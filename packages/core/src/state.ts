@@ -1,13 +1,10 @@
 /**
- * A state is named groups of tensors, each a tree: objects, arrays and Maps, whose leaves a backend
- * accepts. Here it becomes a flat list of names, and is built again with other leaves.
+ * A state is named groups of tensors, each a tree: objects, arrays and Maps, whose leaves a backend accepts.
+ * flatten.ts makes a flat list of it, in two parts: the tensors, and its form, which is all the rest.
  */
 import type { Backend } from "./backend";
-import { HoldfastError, messageOf } from "./errors";
-import { tensorKey } from "./manifest";
-import { isSafeName } from "./paths";
-import { isTensorName } from "./safetensors/names";
-import { byteLength, type TensorSpec } from "./tensor";
+import { inFileOrder } from "./safetensors/layout";
+import type { TensorSpec } from "./tensor";
 
 /** Checks a state's type leaf by leaf: a leaf that is no `T` becomes `never`, where the compiler points at it. */
 export type StateOf<S, T> = { [Group in keyof S]: TreeOf<S[Group], T> };
@@ -23,183 +20,98 @@ type TreeOf<S, T> = S extends T
           ? { [Key in keyof S]: TreeOf<S[Key], T> }
           : never;
 
+/** Where something lies in a state: a step from what it lies in. A group has no parent. */
+export class Path {
+  readonly group: string;
+  /** The steps within the group, joined with `.`: a tensor's name. */
+  readonly name: string;
+
+  constructor(
+    readonly parent: Path | undefined,
+    /** A key, or an index. */
+    readonly step: string | number,
+  ) {
+    this.group = parent ? parent.group : String(step);
+    this.name = parent?.parent ? `${parent.name}.${step}` : parent ? String(step) : "";
+  }
+
+  /** The steps within the group, from the top. */
+  get steps(): readonly (string | number)[] {
+    return this.parent ? [...this.parent.steps, this.step] : [];
+  }
+
+  /** For messages: `model: layers → 0 → bias`. */
+  toString(): string {
+    return this.parent ? `${this.group}: ${this.steps.join(" → ")}` : this.group;
+  }
+}
+
 /** One name of one tensor. */
 export interface Leaf {
+  readonly path: Path;
+  /** Its place among the leaves of its state. */
+  readonly index: number;
   /** `group/name`. */
   readonly key: string;
   readonly group: string;
-  /** The path within the group, joined with `.`. */
   readonly name: string;
-  readonly tensor: unknown;
   readonly backend: Backend;
   readonly spec: TensorSpec;
-  /** The key of the first name of the same tensor, if this is not the first. */
-  readonly tiedTo: string | undefined;
-}
-
-export interface FlatState {
-  readonly groups: readonly string[];
-  /** Every name, in the state's own order. */
-  readonly leaves: ReadonlyMap<string, Leaf>;
+  /** The first name of the same tensor, if this is not the first. */
+  readonly tiedTo: Leaf | undefined;
 }
 
 /**
- * @throws HoldfastError `INVALID_STATE` for a leaf that no backend accepts, a group that cannot be a file's
- *   name, a name that is not well-formed Unicode, or two paths that join to one name
+ * All of a state but its tensors. It is the same object from save to save for as long as nothing of it
+ * changes, so that whatever follows from it alone (see layout.ts) is worked out once.
  */
-export function flatten(state: object, backends: readonly Backend[]): FlatState {
-  const leaves = new Map<string, Leaf>();
-  const ties = new Ties();
-  const groups = Object.keys(state);
-  checkGroups(groups);
-  for (const [group, tree] of Object.entries(state)) {
-    if (backends.some((backend) => backend.accepts(tree)))
-      throw invalid(group, "is a tensor; a group holds named tensors");
-    walk(group, tree, [], new Set(), (path, value) => {
-      const name = path.join(".");
-      const where = placeOf(group, path);
-      const backend = backends.find((candidate) => candidate.accepts(value));
-      if (!backend) return false;
-      const key = tensorKey(group, name);
-      if (leaves.has(key)) throw invalid(where, `has the name ${name}, as another tensor of the group has`);
-      if (!isTensorName(name)) throw invalid(where, "has a name that safetensors cannot hold");
-      const spec = describe(backend, value, where); // before anybody else looks at it: this names the path
-      const tiedTo = ties.firstOf(backend.identify?.(value) ?? { memory: value, place: "" }, key);
-      leaves.set(key, {
-        key,
-        group,
-        name,
-        tensor: value,
-        backend,
-        spec,
-        tiedTo,
-      });
-      return true;
-    });
+export class StateForm {
+  #stored: ReadonlyMap<Backend, readonly Leaf[]> | undefined;
+
+  constructor(
+    /** Containers and tensors, in the order in which they are visited. */
+    readonly paths: readonly Path[],
+    /** Every name, in the state's own order. */
+    readonly leaves: readonly Leaf[],
+  ) {}
+
+  get groups(): readonly string[] {
+    return this.paths.filter(({ parent }) => !parent).map(({ group }) => group);
   }
-  return { groups, leaves };
-}
 
-/** The state that was made `flat`, with `tensors` in the place of its leaves, by key. */
-export function rebuild<S extends object>(
-  state: S,
-  flat: FlatState,
-  tensors: ReadonlyMap<string, unknown>,
-): S {
-  const replace: Replace = (key, value) => {
-    // A container may have the name of a tensor elsewhere: `{"a.b": {c}, a: {b}}`.
-    return flat.leaves.get(key)?.tensor === value ? { tensor: tensors.get(key) } : undefined;
-  };
-  const entries = Object.entries(state).map(([group, tree]) => [
-    group,
-    rebuildTree(tree, [], group, replace),
-  ]);
-  return Object.fromEntries(entries) as S;
-}
-
-/** Which names are of one tensor. */
-class Ties {
-  readonly #firsts = new Map<unknown, Map<string, string>>();
-
-  /** The first key of the tensor, or undefined if `key` is. */
-  firstOf(
-    { memory, place }: { readonly memory: unknown; readonly place: string },
-    key: string,
-  ): string | undefined {
-    const inMemory = this.#firsts.get(memory) ?? new Map<string, string>();
-    this.#firsts.set(memory, inMemory);
-    const first = inMemory.get(place);
-    if (first === undefined) inMemory.set(place, key);
-    return first;
+  /**
+   * What has to be stored, each tensor once, by backend, in the order in which files hold it: a backend
+   * that packs its tensors in this order has a chunk's bytes side by side.
+   */
+  get stored(): ReadonlyMap<Backend, readonly Leaf[]> {
+    this.#stored ??= storedByBackend(this);
+    return this.#stored;
   }
 }
 
-type Visit = (path: readonly string[], value: unknown) => boolean;
-
-/** Visits depth first what is no container; `visit` says whether it took it. Tensors may look like containers. */
-function walk(
-  group: string,
-  value: unknown,
-  path: readonly string[],
-  above: Set<unknown>,
-  visit: Visit,
-): void {
-  if (path.length > 0 && visit(path, value)) return;
-  const children = childrenOf(value);
-  const where = placeOf(group, path);
-  if (!children) throw invalid(where, refusal(value));
-  if (above.has(value)) throw invalid(where, "contains itself");
-  if (path.length > MAX_DEPTH)
-    throw invalid(`${group}: ${path[0]} → …`, `is nested more than ${MAX_DEPTH} deep`);
-  above.add(value);
-  for (const [key, child] of children) walk(group, child, [...path, key], above, visit);
-  above.delete(value);
+export interface FlatState {
+  readonly form: StateForm;
+  /** The tensor of each of the form's leaves. */
+  readonly tensors: readonly unknown[];
 }
 
-/** For messages: `model: layers → 0 → bias`. */
-function placeOf(group: string, path: readonly string[]): string {
-  return path.length > 0 ? `${group}: ${path.join(" → ")}` : group;
+/** The tensors of some leaves, by key. */
+export function tensorsOf({ tensors }: FlatState, leaves: readonly Leaf[]): Map<string, unknown> {
+  const byKey = new Map<string, unknown>();
+  for (const { key, index } of leaves) byKey.set(key, tensors[index]);
+  return byKey;
 }
 
-/** What stands in the place of a leaf; undefined for a container. */
-type Replace = (key: string, value: unknown) => { readonly tensor: unknown } | undefined;
-
-function rebuildTree(value: unknown, path: readonly string[], group: string, replace: Replace): unknown {
-  const replaced = path.length > 0 ? replace(tensorKey(group, path.join(".")), value) : undefined;
-  if (replaced) return replaced.tensor;
-  const again = (name: string, child: unknown) => rebuildTree(child, [...path, name], group, replace);
-  if (Array.isArray(value)) return value.map((child, i) => again(String(i), child));
-  if (value instanceof Map)
-    return new Map([...value].map(([key, child]) => [key, again(String(key), child)]));
-  return Object.fromEntries((childrenOf(value) ?? []).map(([name, child]) => [name, again(name, child)]));
-}
-
-function childrenOf(value: unknown): readonly (readonly [string, unknown])[] | undefined {
-  if (Array.isArray(value)) return Array.from(value, (child, i) => [String(i), child] as const);
-  if (value instanceof Map) return [...value].map(([key, child]) => [String(key), child] as const);
-  if (typeof value !== "object" || value === null) return undefined;
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null ? Object.entries(value) : undefined;
-}
-
-function describe(backend: Backend, tensor: unknown, where: string): TensorSpec {
-  try {
-    const spec = backend.describe(tensor);
-    byteLength(spec);
-    return spec;
-  } catch (cause) {
-    throw new HoldfastError("INVALID_STATE", `${where}: ${messageOf(cause)}`, { cause });
-  }
-}
-
-const LONGEST_SUFFIX = "-00001-of-00001.safetensors.index.json";
-
-function checkGroups(groups: readonly string[]): void {
-  const seen = new Set<string>();
-  for (const group of groups) {
-    if (!isSafeName(`${group}${LONGEST_SUFFIX}`)) {
-      throw invalid(group, "cannot be a file's name: use letters, digits, _, - and ., at most 160 of them");
+function storedByBackend({ groups, leaves }: StateForm): ReadonlyMap<Backend, readonly Leaf[]> {
+  const byGroup = new Map<string, Leaf[]>(groups.map((group) => [group, []]));
+  for (const leaf of leaves) if (!leaf.tiedTo) byGroup.get(leaf.group)?.push(leaf);
+  const byBackend = new Map<Backend, Leaf[]>();
+  for (const named of byGroup.values()) {
+    for (const leaf of inFileOrder(named)) {
+      const others = byBackend.get(leaf.backend);
+      if (others) others.push(leaf);
+      else byBackend.set(leaf.backend, [leaf]);
     }
-    // What another group's files are called when it is split.
-    if (/-\d{5}-of-\d{5}$/.test(group)) throw invalid(group, "is called like a part of a split file");
-    // Some file systems do not tell upper case from lower.
-    if (seen.has(group.toLowerCase())) throw invalid(group, "differs from another group only in case");
-    seen.add(group.toLowerCase());
   }
-}
-
-/** Why something is neither a tensor nor a container, and what to do about it. */
-function refusal(value: unknown): string {
-  if (value === undefined || value === null) return `is ${value}: leave the key out`;
-  if (typeof value !== "object")
-    return `is a ${typeof value}, which no backend accepts; it may go into extra`;
-  const kind = value.constructor?.name ?? "class instance";
-  return `is a ${kind}, which no backend accepts; tensors lie in plain objects, arrays and Maps`;
-}
-
-/** Deeper than any model is built, and well within the stack. */
-const MAX_DEPTH = 500;
-
-function invalid(where: string, rule: string): HoldfastError {
-  return new HoldfastError("INVALID_STATE", `${where} ${rule}`);
+  return byBackend;
 }

@@ -28,7 +28,7 @@ export class TestBackend implements Backend<HostLeaf> {
   }
 
   describe = (leaf: HostLeaf) => this.inner.describe(leaf);
-  identify = (leaf: HostLeaf) => this.inner.identify?.(leaf) ?? { memory: leaf, place: "" };
+  identify = (leaf: HostLeaf) => this.inner.identify?.(leaf) ?? { memory: leaf, offset: 0 };
   prepare: NonNullable<Backend<HostLeaf>["prepare"]> = async (...args) => this.inner.prepare?.(...args);
   restore: Backend<HostLeaf>["restore"] = (...args) => this.inner.restore(...args);
 
@@ -39,7 +39,6 @@ export class TestBackend implements Backend<HostLeaf> {
     this.open++;
     let open = true;
     return {
-      tensors: inner.tensors,
       mode: inner.mode,
       staged: this.staged(inner.staged),
       read: (ranges, into, signal) => this.read(() => inner.read(ranges, into, signal), into, signal),
@@ -99,17 +98,15 @@ export function immutableBackend(): Backend<Immutable> {
 }
 
 class ImmutableSnapshot implements Snapshot {
-  readonly tensors: ReadonlyMap<string, TensorSpec>;
   readonly mode: SnapshotMode;
   readonly staged: Promise<void>;
   #held: ReadonlyMap<string, Immutable> | undefined;
   #close: () => void = () => {};
 
   constructor(tensors: ReadonlyMap<string, Immutable>, budget: Budget) {
-    this.tensors = new Map([...tensors].map(([name, { spec }]) => [name, spec]));
     this.#held = new Map(tensors);
     let bytes = 0;
-    for (const spec of this.tensors.values()) bytes += byteLength(spec);
+    for (const { spec } of tensors.values()) bytes += byteLength(spec);
     if (budget.reserve(bytes)) {
       this.mode = "retained";
       this.staged = Promise.resolve();

@@ -1,32 +1,16 @@
 /** One file on its way from a snapshot to the sink. */
+import type { PlannedChunk } from "./chunks";
 import { type Digester, isDigest } from "./digest";
 import { HoldfastError } from "./errors";
-import { cutIntoChunks, type Piece, type PlannedFile } from "./layout";
+import type { PlannedFile } from "./layout";
 import type { ReadAhead } from "./read-ahead";
 import type { AttemptWriter, Chunk, FilePlan } from "./sink";
-
-/** A chunk of a file, and what it consists of. */
-export interface ChunkJob {
-  readonly pieces: readonly Piece[];
-  readonly length: number;
-}
-
-/** The chunks of all files, in order. */
-export function* chunksOf(files: readonly PlannedFile[], chunkBytes: number): Generator<ChunkJob> {
-  for (const { plan, pieces } of files) {
-    let left = plan.byteLength;
-    for (const chunk of cutIntoChunks(pieces, chunkBytes)) {
-      yield { pieces: chunk, length: Math.min(left, chunkBytes) };
-      left -= chunkBytes;
-    }
-  }
-}
 
 /** Hands one file's chunks to the sink, digesting them on the way unless the sink does; returns the digests. */
 export async function writeFile(
   { plan }: PlannedFile,
   writer: AttemptWriter,
-  source: ReadAhead<ChunkJob>,
+  source: ReadAhead<PlannedChunk>,
   digester: Digester | undefined,
   onTaken: (bytes: number) => void,
 ): Promise<readonly string[]> {

@@ -1,6 +1,6 @@
 /** Plans a safetensors file out of names, dtypes and shapes alone, so that its data can be streamed. */
 import { HoldfastError, messageOf } from "../errors";
-import { encodeUtf8 } from "../json";
+import { JsonItems } from "../json-items";
 import { byteLength, DTYPES, type DType, type TensorSpec } from "../tensor";
 import { LENGTH_BYTES, MAX_HEADER_BYTES, type TensorEntry } from "./header";
 import { isTensorName, isWellFormed, METADATA_KEY, quoted, sortByName } from "./names";
@@ -37,19 +37,20 @@ export function planFile(tensors: ReadonlyMap<string, TensorSpec>, metadata: Met
   const measured = [...tensors].map(([name, spec]) => measure(name, spec));
   const sorted = inFileOrder(measured);
 
-  const fields = metadataField(metadata);
+  const fields = new JsonItems();
+  for (const field of metadataField(metadata)) fields.add(field);
   let dataBytes = 0;
-  for (const { name, dtype, shape, bytes } of sorted) {
+  for (const { name, spec, bytes } of sorted) {
     const offsets = `${dataBytes},${dataBytes + bytes}`;
-    fields.push(
-      `${JSON.stringify(name)}:{"dtype":"${dtype}","shape":[${shape.join(",")}],"data_offsets":[${offsets}]}`,
+    fields.add(
+      `${JSON.stringify(name)}:{"dtype":"${spec.dtype}","shape":[${spec.shape.join(",")}],"data_offsets":[${offsets}]}`,
     );
     dataBytes += bytes;
   }
-  const header = encodeHeader(`{${fields.join(",")}}`);
+  const header = encodeHeader(fields.encode("{", "}"));
 
   let end = header.byteLength;
-  const placed = sorted.map(({ name, dtype, shape, bytes }): PlacedTensor => {
+  const placed = sorted.map(({ name, spec: { dtype, shape }, bytes }): PlacedTensor => {
     const start = end;
     end += bytes;
     return { name, dtype, shape, start, end };
@@ -61,20 +62,20 @@ export function planFile(tensors: ReadonlyMap<string, TensorSpec>, metadata: Met
 }
 
 /** Sorts as the tensors of a file are sorted: the widest dtypes first, then by name in the order of UTF-8. */
-export function inFileOrder<T extends { readonly name: string; readonly dtype: DType }>(
+export function inFileOrder<T extends { readonly name: string; readonly spec: TensorSpec }>(
   tensors: readonly T[],
 ): T[] {
-  const rankOf = ({ dtype }: T) => RANK.get(dtype) ?? 0;
+  const rankOf = ({ spec }: T) => RANK.get(spec.dtype) ?? 0;
   return sortByName(tensors, ({ name }) => name).sort((a, b) => rankOf(b) - rankOf(a));
 }
 
-function measure(name: string, { dtype, shape }: TensorSpec) {
+function measure(name: string, spec: TensorSpec) {
   if (!isTensorName(name)) {
     const rule = `${METADATA_KEY} is reserved, and lone surrogates cannot be written`;
     throw new HoldfastError("INVALID_STATE", `no tensor can be called ${quoted(name)}: ${rule}`);
   }
   try {
-    return { name, dtype, shape, bytes: byteLength({ dtype, shape }) };
+    return { name, spec, bytes: byteLength(spec) };
   } catch (cause) {
     throw invalid(`tensor ${quoted(name)}: ${messageOf(cause)}`, cause);
   }
@@ -93,9 +94,8 @@ function metadataField(metadata: Metadata): string[] {
 }
 
 /** The length as a u64, then the JSON, padded with spaces. */
-function encodeHeader(json: string): Uint8Array {
-  const text = encodeUtf8(json);
-  const length = Math.ceil(text.byteLength / 8) * 8;
+function encodeHeader(json: Uint8Array): Uint8Array {
+  const length = Math.ceil(json.byteLength / 8) * 8;
   if (length > MAX_HEADER_BYTES) {
     throw invalid(
       `the header takes ${length} bytes of at most 100,000,000: put the tensors into several files`,
@@ -103,7 +103,7 @@ function encodeHeader(json: string): Uint8Array {
   }
   const header = new Uint8Array(LENGTH_BYTES + length).fill(0x20);
   new DataView(header.buffer).setBigUint64(0, BigInt(length), true);
-  header.set(text, LENGTH_BYTES);
+  header.set(json, LENGTH_BYTES);
   return header;
 }
 

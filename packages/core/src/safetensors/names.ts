@@ -18,9 +18,17 @@ export function isWellFormed(text: string): boolean {
  * UTF-16, where surrogates stand for what lies above U+FFFF and yet come before U+E000.
  */
 export function sortByName<T>(items: readonly T[], nameOf: (item: T) => string): T[] {
+  // Most names are of ASCII, in which the two orders are one.
+  if (!items.some((item) => /[\ud800-\uffff]/.test(nameOf(item)))) {
+    return [...items].sort((a, b) => compare(nameOf(a), nameOf(b)));
+  }
   const keyed = items.map((item) => ({ item, key: nameOf(item).replace(/[\ud800-\uffff]/g, swapHalves) }));
-  keyed.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
+  keyed.sort((a, b) => compare(a.key, b.key));
   return keyed.map(({ item }) => item);
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 /** Puts the surrogates behind U+E000 … U+FFFF, so that UTF-16 units compare as code points do. */

@@ -2,7 +2,8 @@
 import { formatId } from "../../checkpoint-id";
 import { encodeRecord, RECORD_FILE } from "../../commit-record";
 import { Digester } from "../../digest";
-import { blockEnds, encodeManifest, MANIFEST_FILE } from "../../manifest";
+import { blockEnds, MANIFEST_FILE } from "../../manifest";
+import { encodeManifest } from "../../manifest-template";
 import type { Attempt, AttemptWriter, FilePlan, Sink, SmallFile } from "../../sink";
 import { check, equal, resolves, sameBytes } from "../assert";
 import { anyBytes } from "../bytes";

@@ -57,10 +57,10 @@ export function batchwise(source: TensorSource, change: (batch: TensorBatch) => 
 }
 
 /** Says of one tensor that it is somewhere else each time. */
-export function newPlaces(): () => Identity {
+export function newOffsets(): () => Identity {
   const memory = {};
   let looks = 0;
-  return () => ({ memory, place: String(looks++) });
+  return () => ({ memory, offset: looks++ });
 }
 
 export function budgets(breaks: (budget: Budget) => Budget): BreakBackend {
@@ -87,10 +87,8 @@ export function counted(budget: Budget): Budget {
 
 /** A snapshot is an object with methods of its own state: they are bound before some are replaced. */
 export function replace(snapshot: Snapshot, changes: Partial<Snapshot>): Snapshot {
-  const { tensors, staged } = snapshot;
   return {
-    tensors,
-    staged,
+    staged: snapshot.staged,
     mode: snapshot.mode,
     read: (...all) => snapshot.read(...all),
     close: () => snapshot.close(),

@@ -13,7 +13,7 @@ import {
   closingAll,
   counted,
   latest,
-  newPlaces,
+  newOffsets,
   noRoom,
   oneAtATime,
   quietNaNs,
@@ -42,14 +42,14 @@ const BROKEN: [what: string, rule: RegExp, breaks: BreakBackend][] = [
   [
     "takes all tensors for one",
     /are different tensors/,
-    (b) => ({ ...b, identify: () => ({ memory: b, place: "" }) }),
+    (b) => ({ ...b, identify: () => ({ memory: b, offset: 0 }) }),
   ],
   [
     "has a new identity at each look",
     /one tensor has one identity/,
-    (b) => ({ ...b, identify: () => ({ memory: {}, place: "" }) }),
+    (b) => ({ ...b, identify: () => ({ memory: {}, offset: 0 }) }),
   ],
-  ["has a new place at each look", /one tensor has one identity/, (b) => ({ ...b, identify: newPlaces() })],
+  ["has a new offset at each look", /one tensor has one identity/, (b) => ({ ...b, identify: newOffsets() })],
   [
     "reads from multiples of 4",
     /bytes \d+ to \d+ are read/,

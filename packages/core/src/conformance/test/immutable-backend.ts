@@ -49,7 +49,6 @@ function immutableBackend(): Backend<ImmutableTensor> {
       });
       let open = true;
       return {
-        tensors: new Map([...held].map(([name, { spec }]) => [name, spec])),
         mode,
         staged: mode === "retained" ? Promise.resolve() : closed,
         async read(ranges, into, signal) {

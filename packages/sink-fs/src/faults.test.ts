@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { type ErrorCode, HoldfastError } from "@holdfast/core";
 import { describe, expect, test } from "vitest";
 import { fsSink } from "./index";
+import { nodeFileOps } from "./node-file-ops";
 import { describeOwner, type Owner } from "./owner";
 import { FsSink } from "./sink";
 import { type Fault, FaultyFileOps, failFrom, failOnce } from "./testing/faulty-file-ops";
@@ -118,7 +119,7 @@ describe("one operation fails", () => {
         // It is whole or gone, and nobody is kept from going on.
         const names = await idsOf(fsSink(root));
         await expectOnlyGoodOnes(root, names);
-        const next = fsSink(root);
+        const next = new FsSink(root, nodeFileOps, describeOwner);
         await save(next, 2);
         await next.sweep();
         expect(await namesIn(root)).toEqual([...names, SECOND]);

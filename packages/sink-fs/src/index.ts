@@ -1,1 +1,1 @@
-export { fsSink } from "./sink";
+export { fsSink } from "./threaded-sink";

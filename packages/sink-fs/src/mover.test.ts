@@ -3,17 +3,11 @@ import { open, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Digester } from "@holdfast/core";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { LocalMover } from "./mover";
-import { MoverThread } from "./mover-thread";
+import { Mover } from "./mover";
 import { alignedMemory } from "./testing/memory";
 import { bytesOf, temporaryDirectory } from "./testing/save";
 
 const PAGE = 4096;
-
-const movers = [
-  ["on this thread", () => new LocalMover()],
-  ["on a thread of its own", () => new MoverThread()],
-] as const;
 
 async function openFile(flags = constants.O_RDWR | constants.O_CREAT) {
   const path = join(await temporaryDirectory(), "file");
@@ -22,9 +16,9 @@ async function openFile(flags = constants.O_RDWR | constants.O_CREAT) {
   return { path, descriptors: { plain: file.fd, direct: undefined } };
 }
 
-describe.each(movers)("%s", (_, create) => {
+describe("moving bytes", () => {
   test("writes in order, and digests blocks that reach over several writes", async () => {
-    const mover = create();
+    const mover = new Mover();
     const { path, descriptors } = await openFile();
     const memory = alignedMemory(40 * PAGE + 9);
     memory.set(bytesOf(memory.byteLength, 2));
@@ -42,7 +36,7 @@ describe.each(movers)("%s", (_, create) => {
   });
 
   test("copies what a chunk is to be made of, before it digests and writes it", async () => {
-    const mover = create();
+    const mover = new Mover();
     const { path, descriptors } = await openFile();
     const sources = [3, 0, PAGE, 77].map((length, i) => {
       const source = alignedMemory(length);
@@ -58,7 +52,7 @@ describe.each(movers)("%s", (_, create) => {
   });
 
   test("keeps the digests of files apart that are written at once", async () => {
-    const mover = create();
+    const mover = new Mover();
     const digester = await Digester.create("sha256");
     const files = await Promise.all([1, 2, 3].map(async (id) => ({ id, ...(await openFile()) })));
     const memory = alignedMemory(4 * PAGE);
@@ -84,7 +78,7 @@ describe.each(movers)("%s", (_, create) => {
   });
 
   test("reads, digests what was asked for, and says where a file ends", async () => {
-    const mover = create();
+    const mover = new Mover();
     const { path, descriptors } = await openFile();
     const file = bytesOf(3 * PAGE + 5, 6);
     await writeFile(path, file);
@@ -105,7 +99,7 @@ describe.each(movers)("%s", (_, create) => {
   });
 
   test("the system's errors arrive as such, and what comes after is written", async () => {
-    const mover = create();
+    const mover = new Mover();
     const { descriptors } = await openFile(constants.O_RDONLY);
     mover.begin({ id: 1, descriptors, digest: undefined });
     const refused = mover.write({ file: 1, bytes: alignedMemory(PAGE), position: 0 });
@@ -117,7 +111,7 @@ describe.each(movers)("%s", (_, create) => {
   });
 
   test("what has not begun when a file ends is given up", async () => {
-    const mover = create();
+    const mover = new Mover();
     const { path, descriptors } = await openFile();
     mover.begin({ id: 1, descriptors, digest: undefined });
     mover.end(1);
@@ -127,7 +121,7 @@ describe.each(movers)("%s", (_, create) => {
   });
 
   test("more bytes than blocks are refused, and no longer in use then", async () => {
-    const mover = create();
+    const mover = new Mover();
     const { descriptors } = await openFile();
     mover.begin({ id: 1, descriptors, digest: { algorithm: "xxh64", blockEnds: [10] } });
     const write = mover.write({ file: 1, bytes: alignedMemory(PAGE), position: 0 });

@@ -33,15 +33,6 @@ export interface ReadResult {
   readonly digests: readonly string[] | undefined;
 }
 
-export interface Mover {
-  begin(file: NewFile): void;
-  /** Writes bytes that follow those of the call before; resolves with the digests of the blocks that end in them. */
-  write(request: WriteRequest): Promise<readonly string[]>;
-  /** No more is to be written to that file: writes that have not begun reject. */
-  end(file: number): void;
-  read(request: ReadRequest): Promise<ReadResult>;
-}
-
 /** Two writes in flight, of 8 MiB each, keep a disk busy; reads gain from a third (measured). */
 const WRITES_IN_FLIGHT = 2;
 const READS_IN_FLIGHT = 3;
@@ -51,8 +42,7 @@ interface OpenedFile {
   readonly blocks: Promise<BlockDigests> | undefined;
 }
 
-/** Does it on the thread that it is called on. */
-export class LocalMover implements Mover {
+export class Mover {
   readonly #files = new Map<number, OpenedFile>();
   readonly #writes = new Lane(WRITES_IN_FLIGHT);
   readonly #reads = new Lane(READS_IN_FLIGHT);
@@ -64,6 +54,7 @@ export class LocalMover implements Mover {
     this.#files.set(id, { raw: new RawFile(descriptors), blocks });
   }
 
+  /** Writes bytes that follow those of the call before; resolves with the digests of the blocks that end in them. */
   write({ file: id, bytes, sources, position }: WriteRequest): Promise<readonly string[]> {
     return this.#writes.run(async () => {
       const file = this.#files.get(id);
@@ -78,6 +69,7 @@ export class LocalMover implements Mover {
     });
   }
 
+  /** No more is to be written to that file: writes that have not begun reject. */
   end(file: number): void {
     this.#files.delete(file);
   }

@@ -3,22 +3,15 @@ import type { BigIntStats, Dirent } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import type { BlocksToDigest, Chunk } from "@holdfast/core";
 import type { FileKind, FileStat, FileStream, OpenFile, StreamPlan } from "./file-ops";
-import { LocalMover, type Mover, type NewFile, type ReadResult } from "./mover";
-import { MoverThread } from "./mover-thread";
+import { Mover, type NewFile, type ReadResult } from "./mover";
 import { type Descriptors, openDirect, RawFile } from "./raw-file";
 
 /** Below this a second descriptor costs more than it brings. */
 const DIRECT_BYTES = 1024 * 1024;
 
-/** One of each for the process: what they are for is one disk, mostly. */
-const local = new LocalMover();
-const thread = new MoverThread();
+/** One for all files: they lie on one disk, mostly. */
+const mover = new Mover();
 let streams = 0;
-
-/** Whoever can reach the memory without copying it. */
-function moverOf({ buffer }: Uint8Array): Mover {
-  return buffer instanceof SharedArrayBuffer ? thread : local;
-}
 
 export class NodeFile implements OpenFile {
   readonly #raw: RawFile;
@@ -46,7 +39,7 @@ export class NodeFile implements OpenFile {
 
   async load(into: Uint8Array, position: number, digest: BlocksToDigest | undefined): Promise<ReadResult> {
     const descriptors = await this.#descriptors(into.byteLength);
-    return moverOf(into).read({ descriptors, into, position, digest });
+    return mover.read({ descriptors, into, position, digest });
   }
 
   sync(): Promise<void> {
@@ -70,22 +63,19 @@ export class NodeFile implements OpenFile {
 }
 
 class NodeStream implements FileStream {
-  #mover: Mover | undefined;
   readonly #digests: (readonly string[])[] = [];
 
-  constructor(private readonly file: NewFile) {}
+  constructor(private readonly file: NewFile) {
+    mover.begin(file);
+  }
 
   async append({ bytes, sources }: Pick<Chunk, "bytes" | "sources">, position: number): Promise<void> {
-    if (!this.#mover) {
-      this.#mover = moverOf(bytes);
-      this.#mover.begin(this.file);
-    }
     const place = this.#digests.push([]) - 1;
-    this.#digests[place] = await this.#mover.write({ file: this.file.id, bytes, sources, position });
+    this.#digests[place] = await mover.write({ file: this.file.id, bytes, sources, position });
   }
 
   end(): void {
-    this.#mover?.end(this.file.id);
+    mover.end(this.file.id);
   }
 
   digests(): readonly string[] | undefined {

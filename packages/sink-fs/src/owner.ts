@@ -20,7 +20,7 @@ export interface Owner {
 }
 
 /** This process, as one owner among those that it may have: each sink is one. */
-export async function describeOwner(): Promise<Owner> {
+export async function describeOwner(nonce = newNonce()): Promise<Owner> {
   return {
     host: hostname(),
     boot: await readFile("/proc/sys/kernel/random/boot_id", "utf8").then((id) => id.trim(), absent),
@@ -28,8 +28,12 @@ export async function describeOwner(): Promise<Owner> {
     pid: process.pid,
     started: (await processOf(process.pid))?.started ?? null,
     since: new Date().toISOString(),
-    nonce: randomBytes(8).toString("hex"),
+    nonce,
   };
+}
+
+export function newNonce(): string {
+  return randomBytes(8).toString("hex");
 }
 
 /**

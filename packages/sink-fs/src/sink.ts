@@ -21,35 +21,26 @@ import type { FileOps } from "./file-ops";
 import { listCheckpoints } from "./listing";
 import { RootLock } from "./lock";
 import { attemptName } from "./names";
-import { nodeFileOps } from "./node-file-ops";
-import { describeOwner, type Owner } from "./owner";
+import type { Owner } from "./owner";
 import { openCheckpoint } from "./reader";
 import { deleteCheckpoint, sweepRoot } from "./removal";
 import { Root } from "./root";
 
-/**
- * Keeps checkpoints in the directory `root`, which is made when the first one is begun: each a directory of
- * safetensors, durable and whole, or not there. One sink at a time writes to a root; any number may read.
- *
- * It can be used again after `close`, and takes the lock again then.
- */
-export function fsSink(root: string): Sink {
-  return new FsSink(root, nodeFileOps, describeOwner);
-}
+export const CAPABILITIES = {
+  read: true,
+  list: true,
+  delete: true,
+  ranks: false,
+  sharedMemory: true,
+  gathers: true,
+  digests: ["xxh64", "sha256"],
+} as const;
 
-/** The same with other file operations, or in another process's name: for tests. */
+/** What `fsSink` puts on a thread; it works on any. */
 export class FsSink implements Sink {
   readonly name = "fs";
   readonly protocol = 1;
-  readonly capabilities = {
-    read: true,
-    list: true,
-    delete: true,
-    ranks: false,
-    sharedMemory: true,
-    gathers: true,
-    digests: ["xxh64", "sha256"],
-  } as const;
+  readonly capabilities = CAPABILITIES;
   readonly #root: Root;
   /** Those that are over stay until the next `begin`, so that `status` knows how they ended. */
   readonly #attempts = new Map<string, FsAttempt>();
@@ -62,7 +53,6 @@ export class FsSink implements Sink {
     ops: FileOps,
     private readonly describe: () => Promise<Owner>,
   ) {
-    if (root === "") throw new HoldfastError("INVALID_ARGUMENT", "fsSink needs the path of a directory");
     this.#root = new Root(resolve(root), ops);
   }
 

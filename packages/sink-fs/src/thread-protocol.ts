@@ -1,29 +1,16 @@
-/** What the mover's two threads say to each other. */
-import type { NewFile, ReadRequest, ReadResult, WriteRequest } from "./mover";
+/** What the two threads say to each other. */
+import type { PortableError } from "./portable-error";
+import type { SinkHost } from "./sink-host";
 
-export type ToThread =
-  | { readonly kind: "begin"; readonly file: NewFile }
-  | { readonly kind: "end"; readonly file: number }
-  | { readonly kind: "write"; readonly call: number; readonly request: WriteRequest }
-  | { readonly kind: "read"; readonly call: number; readonly request: ReadRequest };
+export type Method = keyof SinkHost;
 
-export type FromThread = { readonly call: number } & (
-  | { readonly result: readonly string[] | ReadResult }
+export interface Call {
+  readonly call: number;
+  readonly method: Method;
+  readonly args: readonly unknown[];
+}
+
+export type Answer = { readonly call: number } & (
+  | { readonly result: unknown }
   | { readonly error: PortableError }
 );
-
-/** An error as it crosses threads: a clone of an Error loses its `code` and `syscall`. */
-export interface PortableError {
-  readonly message: string;
-  readonly fields: { readonly code?: unknown; readonly syscall?: unknown };
-}
-
-export function toPortable(error: unknown): PortableError {
-  if (!(error instanceof Error)) return { message: String(error), fields: {} };
-  const { code, syscall } = error as Error & PortableError["fields"];
-  return { message: error.message, fields: { code, syscall } };
-}
-
-export function fromPortable({ message, fields }: PortableError): Error {
-  return Object.assign(new Error(message), fields.code === undefined ? {} : fields);
-}

@@ -1,23 +1,20 @@
-/** The thread that moves bytes and digests them: the entry point of a worker, and nothing that is imported. */
+/** The thread that sinks live on: the entry point of a worker, and nothing that is imported. */
 import { parentPort } from "node:worker_threads";
-import { LocalMover } from "./mover";
-import { type FromThread, type ToThread, toPortable } from "./thread-protocol";
+import { toPortable } from "./portable-error";
+import { SinkHost } from "./sink-host";
+import type { Answer, Call } from "./thread-protocol";
 
-const mover = new LocalMover();
+const host = new SinkHost();
 
-parentPort?.on("message", (message: ToThread) => {
-  if (message.kind === "begin") mover.begin(message.file);
-  else if (message.kind === "end") mover.end(message.file);
-  else {
-    const { call } = message;
-    const work = message.kind === "write" ? mover.write(message.request) : mover.read(message.request);
-    work.then(
-      (result) => answer({ call, result }),
-      (error) => answer({ call, error: toPortable(error) }),
-    );
-  }
+parentPort?.on("message", ({ call, method, args }: Call) => {
+  // The other side is typed: it calls what there is, with what it takes.
+  const run = host[method] as (...args: readonly unknown[]) => Promise<unknown>;
+  run.call(host, ...args).then(
+    (result) => answer({ call, result }),
+    (error) => answer({ call, error: toPortable(error) }),
+  );
 });
 
-function answer(message: FromThread): void {
+function answer(message: Answer): void {
   parentPort?.postMessage(message);
 }

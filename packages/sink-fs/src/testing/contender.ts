@@ -7,13 +7,15 @@
 import { createServer, type Server } from "node:net";
 import { setTimeout } from "node:timers/promises";
 import { isHoldfastError } from "@holdfast/core";
-import { fsSink } from "../index";
+import { nodeFileOps } from "../node-file-ops";
+import { describeOwner } from "../owner";
+import { FsSink } from "../sink";
 
 const [root = "", name = "", first = ""] = process.argv.slice(2);
 const record = { path: "checkpoint.json", bytes: new Uint8Array([1]) };
 
 for (let step = Number(first); ; step++) {
-  const sink = fsSink(root);
+  const sink = new FsSink(root, nodeFileOps, describeOwner);
   const attempt = { runId: `pid-${process.pid}`, step, ordinal: step, worldSize: 1 };
   try {
     const writer = await sink.begin(attempt, 0);

@@ -1,0 +1,66 @@
+/** The caller's end of the thread that sinks live on. */
+import { Worker } from "node:worker_threads";
+import { HoldfastError } from "@holdfast/core";
+import { fromPortable } from "./portable-error";
+import type { SinkHost } from "./sink-host";
+import type { Answer, Call, Method } from "./thread-protocol";
+
+/** Built from `thread.ts`. By this path it is found from `src`, where tests run, as from `dist`. */
+const THREAD = new URL("../dist/thread.js", import.meta.url);
+
+interface Pending {
+  resolve(result: unknown): void;
+  reject(error: unknown): void;
+}
+
+/**
+ * Starts the thread when it is first needed. It keeps the process alive while it works, and not otherwise. Should
+ * it be lost, what was under way fails, and the next call gets a new one.
+ */
+export class SinkThread {
+  readonly #pending = new Map<number, Pending>();
+  #calls = 0;
+  #worker: Worker | undefined;
+
+  call<M extends Method>(method: M, ...args: Parameters<SinkHost[M]>): ReturnType<SinkHost[M]> {
+    const call = this.#calls++;
+    const answered = new Promise((resolve, reject) => {
+      const worker = this.#running();
+      this.#pending.set(call, { resolve, reject });
+      worker.ref();
+      worker.postMessage({ call, method, args } satisfies Call);
+    });
+    return answered as ReturnType<SinkHost[M]>;
+  }
+
+  #running(): Worker {
+    if (this.#worker) return this.#worker;
+    // Without the options of this process: its loaders and profilers are not meant for the thread.
+    const worker = new Worker(THREAD, { name: "holdfast", execArgv: [] });
+    worker.on("message", (answer: Answer) => this.#answered(answer, worker));
+    worker.on("error", (error) => this.#lost(worker, error));
+    worker.on("exit", () => this.#lost(worker, undefined));
+    this.#worker = worker;
+    return worker;
+  }
+
+  #answered(answer: Answer, worker: Worker): void {
+    const pending = this.#pending.get(answer.call);
+    this.#pending.delete(answer.call);
+    if (this.#pending.size === 0) worker.unref();
+    if ("error" in answer) pending?.reject(fromPortable(answer.error));
+    else pending?.resolve(answer.result);
+  }
+
+  #lost(worker: Worker, cause: unknown): void {
+    if (this.#worker !== worker) return;
+    this.#worker = undefined;
+    const error = new HoldfastError(
+      "SINK_FAILED",
+      `the thread that writes and reads files ended. Is ${THREAD.pathname} there? Bundlers have to leave @holdfast/sink-fs external.`,
+      { cause },
+    );
+    for (const { reject } of this.#pending.values()) reject(error);
+    this.#pending.clear();
+  }
+}

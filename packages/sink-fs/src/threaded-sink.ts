@@ -1,0 +1,162 @@
+/** A sink that lives on another thread: all of its work on files goes on while this one computes. */
+import { resolve } from "node:path";
+import {
+  type Attempt,
+  type AttemptStatus,
+  type AttemptWriter,
+  type BeginOptions,
+  type CheckpointReader,
+  type Chunk,
+  type FilePlan,
+  HoldfastError,
+  type ReadOptions,
+  type Sink,
+  type SmallFile,
+  type StoredFile,
+  type WrittenFile,
+} from "@holdfast/core";
+import { newNonce } from "./owner";
+import { CAPABILITIES } from "./sink";
+import type { SinkRef } from "./sink-host";
+import { SinkThread } from "./sink-thread";
+import { writeChunks } from "./write-chunks";
+
+/** One for the process: its sinks share a disk, mostly. */
+const thread = new SinkThread();
+let ids = 0;
+
+/**
+ * Keeps checkpoints in the directory `root`, which is made when the first one is begun: each a directory of
+ * safetensors, durable and whole, or not there. One sink at a time writes to a root; any number may read.
+ *
+ * It can be used again after `close`, and takes the lock again then.
+ * @throws HoldfastError `INVALID_ARGUMENT` for an empty path
+ */
+export function fsSink(root: string): Sink {
+  if (root === "") throw new HoldfastError("INVALID_ARGUMENT", "fsSink needs the path of a directory");
+  return new ThreadedSink(resolve(root));
+}
+
+class ThreadedSink implements Sink {
+  readonly name = "fs";
+  readonly protocol = 1;
+  readonly capabilities = CAPABILITIES;
+  #ref: SinkRef;
+
+  constructor(private readonly root: string) {
+    this.#ref = newRef(root);
+  }
+
+  async begin(
+    attempt: Attempt,
+    rank: number,
+    { signal, ...options }: BeginOptions = {},
+  ): Promise<AttemptWriter> {
+    signal?.throwIfAborted();
+    const writer = ++ids;
+    await thread.call("begin", this.#ref, writer, attempt, rank, options);
+    return new ThreadedWriter(writer);
+  }
+
+  status(attempt: Attempt): Promise<AttemptStatus> {
+    return thread.call("status", this.#ref, attempt);
+  }
+
+  commit(attempt: Attempt, id: string, files: readonly SmallFile[]): Promise<void> {
+    return thread.call("commit", this.#ref, attempt, id, files);
+  }
+
+  async open(id: string): Promise<CheckpointReader> {
+    const reader = ++ids;
+    const files = await thread.call("open", this.#ref, reader, id);
+    return new ThreadedReader(reader, id, files);
+  }
+
+  list(options: { readonly all?: boolean } = {}) {
+    return thread.call("list", this.#ref, options);
+  }
+
+  delete(id: string): Promise<void> {
+    return thread.call("delete", this.#ref, id);
+  }
+
+  sweep(): Promise<readonly string[]> {
+    return thread.call("sweep", this.#ref);
+  }
+
+  close(): Promise<void> {
+    const closed = this.#ref;
+    this.#ref = newRef(this.root);
+    return thread.call("close", closed);
+  }
+}
+
+function newRef(root: string): SinkRef {
+  return { id: ++ids, root, nonce: newNonce() };
+}
+
+class ThreadedWriter implements AttemptWriter {
+  constructor(private readonly id: number) {}
+
+  async write(plan: FilePlan, chunks: AsyncIterable<Chunk>): Promise<WrittenFile> {
+    const stream = ++ids;
+    const written = thread.call("write", this.id, stream, plan);
+    const failed = new AbortController();
+    written.catch((error) => failed.abort(error));
+    const append = ({ bytes, sources }: Pick<Chunk, "bytes" | "sources">) =>
+      thread.call("append", stream, { bytes: postable(bytes), sources });
+    const end = () => void thread.call("end", stream).catch(() => {}); // whatever is wrong, `written` tells
+    await writeChunks(plan, chunks, { append, end }, failed.signal);
+    return written;
+  }
+
+  finish(manifest: Uint8Array): Promise<void> {
+    return thread.call("finish", this.id, manifest);
+  }
+
+  fail(reason: string): Promise<void> {
+    return thread.call("fail", this.id, reason);
+  }
+
+  abort(): Promise<void> {
+    return thread.call("abort", this.id);
+  }
+}
+
+class ThreadedReader implements CheckpointReader {
+  readonly files: ReadonlyMap<string, StoredFile>;
+
+  constructor(
+    private readonly reader: number,
+    readonly id: string,
+    files: readonly StoredFile[],
+  ) {
+    this.files = new Map(files.map((file) => [file.path, file]));
+  }
+
+  async read(
+    path: string,
+    start: number,
+    into: Uint8Array,
+    { signal, digest }: ReadOptions = {},
+  ): Promise<readonly string[] | undefined> {
+    signal?.throwIfAborted();
+    if (isShared(into)) return (await thread.call("read", this.reader, path, start, into, digest)).digests;
+    const { digests, bytes } = await thread.call("read", this.reader, path, start, into.byteLength, digest);
+    if (bytes) into.set(bytes);
+    return digests;
+  }
+
+  close(): Promise<void> {
+    return thread.call("closeReader", this.reader);
+  }
+}
+
+function isShared({ buffer }: Uint8Array): boolean {
+  return buffer instanceof SharedArrayBuffer;
+}
+
+/** Posting a view posts all of its memory, unless that is shared. */
+function postable(bytes: Uint8Array): Uint8Array {
+  return isShared(bytes) ? bytes : bytes.slice();
+}

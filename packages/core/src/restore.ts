@@ -11,10 +11,11 @@ import type { HostTensor } from "./host-tensor";
 import { type MatchOptions, matchState } from "./match";
 import { rebuild } from "./rebuild";
 import type { CheckpointReader, Sink } from "./sink";
-import { type FlatState, type Leaf, tensorsOf } from "./state";
+import type { FlatState, Leaf } from "./state";
 import type { Stored, StoredTensor } from "./stored";
 import { StoredSource } from "./stored-source";
 import { formatSpec } from "./tensor";
+import { TensorMap } from "./tensor-map";
 import type { Training } from "./training-state";
 
 /** What restoring works with. */
@@ -121,8 +122,8 @@ class Filling {
     const restored = new Map<string, unknown>();
     try {
       for (const [backend, leaves] of state.form.stored) {
-        const wanted = leaves.filter(({ key }) => matched.has(key));
-        const tensors = tensorsOf(state, wanted);
+        const wanted = new Map([...leaves].filter(([key]) => matched.has(key)));
+        const tensors = new TensorMap(state, wanted);
         for (const [key, tensor] of await this.#restore(backend, wanted, tensors, matched))
           restored.set(key, tensor);
       }
@@ -155,14 +156,14 @@ class Filling {
 
   async #restore(
     backend: Backend,
-    leaves: readonly Leaf[],
+    leaves: ReadonlyMap<string, Leaf>,
     tensors: ReadonlyMap<string, unknown>,
     matched: ReadonlyMap<string, StoredTensor>,
   ): Promise<ReadonlyMap<string, unknown>> {
     const { stored, reader, pool, options } = this;
-    const sources = new Map(leaves.flatMap(({ key }) => entry(key, matched.get(key))));
+    const sources = new Map([...leaves.keys()].flatMap((key) => entry(key, matched.get(key))));
     const source = new StoredSource(sources, { stored, reader, pool, signal: options.signal });
-    const specs = new Map(leaves.map(({ key, spec }) => [key, spec]));
+    const specs = new Map([...leaves].map(([key, { spec }]) => [key, spec]));
     try {
       return await backend.restore(tensors, castSource(source, specs), options.signal);
     } catch (error) {

@@ -66,7 +66,7 @@ export interface Leaf {
  * changes, so that whatever follows from it alone (see layout.ts) is worked out once.
  */
 export class StateForm {
-  #stored: ReadonlyMap<Backend, readonly Leaf[]> | undefined;
+  #stored: Stored | undefined;
 
   constructor(
     /** Containers and tensors, in the order in which they are visited. */
@@ -80,10 +80,10 @@ export class StateForm {
   }
 
   /**
-   * What has to be stored, each tensor once, by backend, in the order in which files hold it: a backend
-   * that packs its tensors in this order has a chunk's bytes side by side.
+   * What has to be stored, each tensor once, by backend and key, in the order in which files hold it: a
+   * backend that packs its tensors in this order has a chunk's bytes side by side.
    */
-  get stored(): ReadonlyMap<Backend, readonly Leaf[]> {
+  get stored(): Stored {
     this.#stored ??= storedByBackend(this);
     return this.#stored;
   }
@@ -95,22 +95,17 @@ export interface FlatState {
   readonly tensors: readonly unknown[];
 }
 
-/** The tensors of some leaves, by key. */
-export function tensorsOf({ tensors }: FlatState, leaves: readonly Leaf[]): Map<string, unknown> {
-  const byKey = new Map<string, unknown>();
-  for (const { key, index } of leaves) byKey.set(key, tensors[index]);
-  return byKey;
-}
+type Stored = ReadonlyMap<Backend, ReadonlyMap<string, Leaf>>;
 
-function storedByBackend({ groups, leaves }: StateForm): ReadonlyMap<Backend, readonly Leaf[]> {
+function storedByBackend({ groups, leaves }: StateForm): Stored {
   const byGroup = new Map<string, Leaf[]>(groups.map((group) => [group, []]));
   for (const leaf of leaves) if (!leaf.tiedTo) byGroup.get(leaf.group)?.push(leaf);
-  const byBackend = new Map<Backend, Leaf[]>();
+  const byBackend = new Map<Backend, Map<string, Leaf>>();
   for (const named of byGroup.values()) {
     for (const leaf of inFileOrder(named)) {
       const others = byBackend.get(leaf.backend);
-      if (others) others.push(leaf);
-      else byBackend.set(leaf.backend, [leaf]);
+      if (others) others.set(leaf.key, leaf);
+      else byBackend.set(leaf.backend, new Map([[leaf.key, leaf]]));
     }
   }
   return byBackend;

@@ -5,6 +5,7 @@
 import type { Backend } from "./backend";
 import { inFileOrder } from "./safetensors/layout";
 import type { TensorSpec } from "./tensor";
+import type { Owners } from "./ties";
 
 /** Checks a state's type leaf by leaf: a leaf that is no `T` becomes `never`, where the compiler points at it. */
 export type StateOf<S, T> = { [Group in keyof S]: TreeOf<S[Group], T> };
@@ -73,6 +74,7 @@ export class StateForm {
     readonly paths: readonly Path[],
     /** Every name, in the state's own order. */
     readonly leaves: readonly Leaf[],
+    readonly owners: Owners,
   ) {}
 
   get groups(): readonly string[] {

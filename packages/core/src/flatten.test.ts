@@ -25,7 +25,7 @@ function told({ groups, leaves, stored }: StateForm) {
   return {
     groups,
     leaves: leaves.map(({ key, index, spec, tiedTo }) => ({ key, index, spec, tiedTo: tiedTo?.key })),
-    stored: [...stored.values()].map((leaves) => [...leaves.keys()]),
+    stored: [...stored.values()].map((leaves) => leaves.items.map(({ key }) => key)),
   };
 }
 

@@ -8,6 +8,7 @@ import { flatten } from "./flatten";
 import { allocateHost } from "./host-allocate";
 import { hostBackend } from "./host-backend";
 import type { HostTensor } from "./host-tensor";
+import { Lookup } from "./lookup";
 import { type MatchOptions, matchState } from "./match";
 import { rebuild } from "./rebuild";
 import type { CheckpointReader, Sink } from "./sink";
@@ -122,8 +123,8 @@ class Filling {
     const restored = new Map<string, unknown>();
     try {
       for (const [backend, leaves] of state.form.stored) {
-        const wanted = new Map([...leaves].filter(([key]) => matched.has(key)));
-        const tensors = new TensorMap(state, wanted);
+        const wanted = leaves.items.filter(({ key }) => matched.has(key));
+        const tensors = new TensorMap(state, new Lookup(wanted));
         for (const [key, tensor] of await this.#restore(backend, wanted, tensors, matched))
           restored.set(key, tensor);
       }
@@ -156,14 +157,14 @@ class Filling {
 
   async #restore(
     backend: Backend,
-    leaves: ReadonlyMap<string, Leaf>,
+    leaves: readonly Leaf[],
     tensors: ReadonlyMap<string, unknown>,
     matched: ReadonlyMap<string, StoredTensor>,
   ): Promise<ReadonlyMap<string, unknown>> {
     const { stored, reader, pool, options } = this;
-    const sources = new Map([...leaves.keys()].flatMap((key) => entry(key, matched.get(key))));
+    const sources = new Map(leaves.flatMap(({ key }) => entry(key, matched.get(key))));
     const source = new StoredSource(sources, { stored, reader, pool, signal: options.signal });
-    const specs = new Map([...leaves].map(([key, { spec }]) => [key, spec]));
+    const specs = new Map(leaves.map(({ key, spec }) => [key, spec]));
     try {
       return await backend.restore(tensors, castSource(source, specs), options.signal);
     } catch (error) {

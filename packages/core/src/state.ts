@@ -3,6 +3,7 @@
  * flatten.ts makes a flat list of it, in two parts: the tensors, and its form, which is all the rest.
  */
 import type { Backend } from "./backend";
+import { Lookup } from "./lookup";
 import { inFileOrder } from "./safetensors/layout";
 import type { TensorSpec } from "./tensor";
 import type { Owners } from "./ties";
@@ -82,7 +83,7 @@ export class StateForm {
   }
 
   /**
-   * What has to be stored, each tensor once, by backend and key, in the order in which files hold it: a
+   * What has to be stored, each tensor once, by backend, in the order in which files hold it: a
    * backend that packs its tensors in this order has a chunk's bytes side by side.
    */
   get stored(): Stored {
@@ -97,18 +98,18 @@ export interface FlatState {
   readonly tensors: readonly unknown[];
 }
 
-type Stored = ReadonlyMap<Backend, ReadonlyMap<string, Leaf>>;
+type Stored = ReadonlyMap<Backend, Lookup<Leaf>>;
 
 function storedByBackend({ groups, leaves }: StateForm): Stored {
   const byGroup = new Map<string, Leaf[]>(groups.map((group) => [group, []]));
   for (const leaf of leaves) if (!leaf.tiedTo) byGroup.get(leaf.group)?.push(leaf);
-  const byBackend = new Map<Backend, Map<string, Leaf>>();
+  const byBackend = new Map<Backend, Leaf[]>();
   for (const named of byGroup.values()) {
     for (const leaf of inFileOrder(named)) {
       const others = byBackend.get(leaf.backend);
-      if (others) others.set(leaf.key, leaf);
-      else byBackend.set(leaf.backend, new Map([[leaf.key, leaf]]));
+      if (others) others.push(leaf);
+      else byBackend.set(leaf.backend, [leaf]);
     }
   }
-  return byBackend;
+  return new Map([...byBackend].map(([backend, leaves]) => [backend, new Lookup(leaves)]));
 }

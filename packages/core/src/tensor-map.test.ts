@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { flatten } from "./flatten";
 import { hostBackend } from "./host-backend";
+import { Lookup } from "./lookup";
 import { TensorMap } from "./tensor-map";
 
 test("is as the Map would be", () => {
@@ -8,7 +9,7 @@ test("is as the Map would be", () => {
   const state = { model: { b: new Uint8Array(1), a: new Float32Array(2), tied: new Uint8Array(0) } };
   state.model.tied = state.model.b;
   const flat = flatten(state, [backend]);
-  const tensors = new TensorMap(flat, flat.form.stored.get(backend) ?? new Map());
+  const tensors = new TensorMap(flat, flat.form.stored.get(backend) ?? new Lookup([]));
   const { a, b } = state.model;
   // In the order of files: the widest dtypes first.
   const map = new Map<string, unknown>([

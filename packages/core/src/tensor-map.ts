@@ -1,3 +1,4 @@
+import type { Lookup } from "./lookup";
 import type { FlatState, Leaf } from "./state";
 
 /** The tensors of some leaves of a state, by key. It holds none of its own: a Map would be filled anew for every save. */
@@ -6,13 +7,13 @@ export class TensorMap implements ReadonlyMap<string, unknown> {
 
   constructor(
     { tensors }: FlatState,
-    private readonly leaves: ReadonlyMap<string, Leaf>,
+    private readonly leaves: Lookup<Leaf>,
   ) {
     this.#tensors = tensors;
   }
 
   get size(): number {
-    return this.leaves.size;
+    return this.leaves.items.length;
   }
 
   get(key: string): unknown {
@@ -21,23 +22,23 @@ export class TensorMap implements ReadonlyMap<string, unknown> {
   }
 
   has(key: string): boolean {
-    return this.leaves.has(key);
+    return this.leaves.get(key) !== undefined;
   }
 
   forEach(call: (tensor: unknown, key: string, map: ReadonlyMap<string, unknown>) => void): void {
     for (const [key, tensor] of this) call(tensor, key, this);
   }
 
-  keys(): MapIterator<string> {
-    return this.leaves.keys();
+  *keys(): MapIterator<string> {
+    for (const { key } of this.leaves.items) yield key;
   }
 
   *values(): MapIterator<unknown> {
-    for (const { index } of this.leaves.values()) yield this.#tensors[index];
+    for (const { index } of this.leaves.items) yield this.#tensors[index];
   }
 
   *entries(): MapIterator<[string, unknown]> {
-    for (const { key, index } of this.leaves.values()) yield [key, this.#tensors[index]];
+    for (const { key, index } of this.leaves.items) yield [key, this.#tensors[index]];
   }
 
   [Symbol.iterator](): MapIterator<[string, unknown]> {

@@ -20,7 +20,8 @@ import {
 } from "./restore";
 import type { Save } from "./save-handle";
 import { SaveLine } from "./save-line";
-import { type FlatState, type StateForm, type StateOf, tensorsOf } from "./state";
+import type { FlatState, StateForm, StateOf } from "./state";
+import { TensorMap } from "./tensor-map";
 import { encodeTraining, type TrainingState } from "./training-state";
 import { newestVerified } from "./verify";
 
@@ -99,7 +100,7 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
     await this.#during(async () => {
       const flat = this.#flatten(state);
       for (const [backend, leaves] of flat.form.stored) {
-        await backend.prepare?.(tensorsOf(flat, leaves), { device: this.#device });
+        await backend.prepare?.(new TensorMap(flat, leaves), { device: this.#device });
       }
     });
   }

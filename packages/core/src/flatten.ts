@@ -1,5 +1,5 @@
 /** Makes a state a flat list of names and tensors; from the second save on, a comparison with the first. */
-import type { Backend } from "./backend";
+import type { Backend, Identity } from "./backend";
 import { HoldfastError, messageOf } from "./errors";
 import { tensorKey } from "./manifest";
 import { isSafeName } from "./paths";
@@ -7,7 +7,7 @@ import { Recurring } from "./recurring";
 import { isTensorName } from "./safetensors/names";
 import { type FlatState, type Leaf, Path, StateForm } from "./state";
 import { byteLength, sameSpec, type TensorSpec } from "./tensor";
-import { type Place, Ties } from "./ties";
+import { type Owners, type Place, Ties } from "./ties";
 
 /**
  * `before`: the form of the state that was flattened last. If this one's is equal, it is the same object,
@@ -26,7 +26,8 @@ class Flattening {
   readonly #paths: Recurring<Path>;
   readonly #leaves: Recurring<Leaf>;
   readonly #tensors: unknown[] = [];
-  readonly #ties = new Ties((index) => this.#placeOf(index));
+  readonly #owners: Owners;
+  readonly #ties: Ties;
   /** The containers that the one at hand lies in. */
   readonly #above: unknown[] = [];
 
@@ -36,6 +37,8 @@ class Flattening {
   ) {
     this.#paths = new Recurring(before?.paths);
     this.#leaves = new Recurring(before?.leaves);
+    this.#owners = before?.owners ?? new WeakMap();
+    this.#ties = new Ties(this.#owners, (index) => this.#placeOf(index));
   }
 
   addGroup(group: string, tree: unknown): void {
@@ -49,7 +52,7 @@ class Flattening {
     const leaves = this.#leaves.finish();
     const same = before && paths === before.paths && leaves === before.leaves;
     if (!same) checkKeys(leaves);
-    return { form: same ? before : new StateForm(paths, leaves), tensors: this.#tensors };
+    return { form: same ? before : new StateForm(paths, leaves, this.#owners), tensors: this.#tensors };
   }
 
   /** Depth first. Tensors may look like containers, so whether it is one is asked first. */
@@ -77,16 +80,14 @@ class Flattening {
 
   /** The leaf of the same tensor that came first. */
   #firstOf(tensor: unknown, backend: Backend, spec: TensorSpec): Leaf | undefined {
-    const identity = backend.identify?.(tensor);
-    const index = this.#tensors.length;
-    const first = this.#ties.firstOf(index, identity?.memory ?? tensor, identity?.offset ?? 0, spec);
+    const { memory, offset } = identify(backend, tensor);
+    const first = this.#ties.firstOf(this.#tensors.length, memory, offset, spec);
     return first === undefined ? undefined : this.#leaves.at(first);
   }
 
   #placeOf(index: number): Place | undefined {
     const leaf = this.#leaves.at(index);
-    const offset = leaf?.backend.identify?.(this.#tensors[index]).offset ?? 0;
-    return leaf && { offset, spec: leaf.spec };
+    return leaf && { ...identify(leaf.backend, this.#tensors[index]), spec: leaf.spec };
   }
 
   #addChildren(value: unknown, path: Path): void {
@@ -125,6 +126,11 @@ export function isPlainObject(value: unknown): value is Readonly<Record<string, 
   if (typeof value !== "object" || value === null) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === Object.prototype || prototype === null;
+}
+
+/** A tensor of a backend that does not say is only tied to itself. */
+function identify(backend: Backend, tensor: unknown): Identity {
+  return backend.identify?.(tensor) ?? { memory: Object(tensor), offset: 0 };
 }
 
 function describe(backend: Backend, tensor: unknown, path: Path): TensorSpec {

@@ -1,6 +1,7 @@
 /** The memory that the host backend copies states into: allocated once, then kept for the next of the same size. */
 import type { Budget } from "./backend";
 import { bytesOfHostLeaf, type HostLeaf } from "./host-tensor";
+import { Lookup } from "./lookup";
 import { Recurring } from "./recurring";
 
 type HostLeaves = ReadonlyMap<string, HostLeaf>;
@@ -8,8 +9,7 @@ type HostLeaves = ReadonlyMap<string, HostLeaf>;
 /** Memory for one copy of a state, and the budget that it counts against. */
 export class Copy {
   /** In the order in which they lie. */
-  #tensors: readonly { readonly name: string; readonly start: number }[] = [];
-  #starts: ReadonlyMap<string, number> = new Map();
+  #tensors = new Lookup<{ readonly key: string; readonly start: number }>([]);
 
   constructor(
     readonly memory: Uint8Array,
@@ -18,24 +18,23 @@ export class Copy {
 
   /** Copies all of them, one after another. Mostly they lie as the last ones did, and nothing is to be noted. */
   fill(tensors: HostLeaves): void {
-    const list = new Recurring(this.#tensors);
+    const list = new Recurring(this.#tensors.items);
     let start = 0;
     for (const [name, leaf] of tensors) {
       const bytes = bytesOfHostLeaf(leaf, name);
       this.memory.set(bytes, start);
       const { known } = list;
-      if (known?.name === name && known.start === start) list.keep();
-      else list.add({ name, start });
+      if (known?.key === name && known.start === start) list.keep();
+      else list.add({ key: name, start });
       start += bytes.byteLength;
     }
     const filled = list.finish();
-    if (filled !== this.#tensors) this.#starts = new Map(filled.map(({ name, start }) => [name, start]));
-    this.#tensors = filled;
+    if (filled !== this.#tensors.items) this.#tensors = new Lookup(filled);
   }
 
   /** Where a tensor begins; undefined if it is not there. */
   startOf(name: string): number | undefined {
-    return this.#starts.get(name);
+    return this.#tensors.get(name)?.start;
   }
 }
 

@@ -8,13 +8,15 @@ import { flatten } from "./flatten";
 import { allocateHost } from "./host-allocate";
 import { hostBackend } from "./host-backend";
 import type { HostTensor } from "./host-tensor";
+import { Lookup } from "./lookup";
 import { type MatchOptions, matchState } from "./match";
 import { rebuild } from "./rebuild";
 import type { CheckpointReader, Sink } from "./sink";
-import { type FlatState, type Leaf, tensorsOf } from "./state";
+import type { FlatState, Leaf } from "./state";
 import type { Stored, StoredTensor } from "./stored";
 import { StoredSource } from "./stored-source";
 import { formatSpec } from "./tensor";
+import { TensorMap } from "./tensor-map";
 import type { Training } from "./training-state";
 
 /** What restoring works with. */
@@ -121,8 +123,8 @@ class Filling {
     const restored = new Map<string, unknown>();
     try {
       for (const [backend, leaves] of state.form.stored) {
-        const wanted = leaves.filter(({ key }) => matched.has(key));
-        const tensors = tensorsOf(state, wanted);
+        const wanted = leaves.items.filter(({ key }) => matched.has(key));
+        const tensors = new TensorMap(state, new Lookup(wanted));
         for (const [key, tensor] of await this.#restore(backend, wanted, tensors, matched))
           restored.set(key, tensor);
       }

@@ -2,7 +2,8 @@
 import type { Backend, Budget, Snapshot, SnapshotMode } from "./backend";
 import type { ChunkPart } from "./chunks";
 import { asHoldfastError, HoldfastError } from "./errors";
-import { type FlatState, tensorsOf } from "./state";
+import type { FlatState } from "./state";
+import { TensorMap } from "./tensor-map";
 
 export class SnapshotSet {
   /** Resolves when all tensors may change; rejects with a HoldfastError. */
@@ -13,7 +14,7 @@ export class SnapshotSet {
   constructor(state: FlatState, device: Budget) {
     try {
       for (const [backend, leaves] of state.form.stored) {
-        this.#snapshots.set(backend, backend.snapshot(tensorsOf(state, leaves), { device }));
+        this.#snapshots.set(backend, backend.snapshot(new TensorMap(state, leaves), { device }));
       }
     } catch (error) {
       this.close();

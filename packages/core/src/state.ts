@@ -3,8 +3,10 @@
  * flatten.ts makes a flat list of it, in two parts: the tensors, and its form, which is all the rest.
  */
 import type { Backend } from "./backend";
+import { Lookup } from "./lookup";
 import { inFileOrder } from "./safetensors/layout";
 import type { TensorSpec } from "./tensor";
+import type { Owners } from "./ties";
 
 /** Checks a state's type leaf by leaf: a leaf that is no `T` becomes `never`, where the compiler points at it. */
 export type StateOf<S, T> = { [Group in keyof S]: TreeOf<S[Group], T> };
@@ -66,13 +68,14 @@ export interface Leaf {
  * changes, so that whatever follows from it alone (see layout.ts) is worked out once.
  */
 export class StateForm {
-  #stored: ReadonlyMap<Backend, readonly Leaf[]> | undefined;
+  #stored: Stored | undefined;
 
   constructor(
     /** Containers and tensors, in the order in which they are visited. */
     readonly paths: readonly Path[],
     /** Every name, in the state's own order. */
     readonly leaves: readonly Leaf[],
+    readonly owners: Owners,
   ) {}
 
   get groups(): readonly string[] {
@@ -80,10 +83,10 @@ export class StateForm {
   }
 
   /**
-   * What has to be stored, each tensor once, by backend, in the order in which files hold it: a backend
-   * that packs its tensors in this order has a chunk's bytes side by side.
+   * What has to be stored, each tensor once, by backend, in the order in which files hold it: a
+   * backend that packs its tensors in this order has a chunk's bytes side by side.
    */
-  get stored(): ReadonlyMap<Backend, readonly Leaf[]> {
+  get stored(): Stored {
     this.#stored ??= storedByBackend(this);
     return this.#stored;
   }
@@ -95,14 +98,9 @@ export interface FlatState {
   readonly tensors: readonly unknown[];
 }
 
-/** The tensors of some leaves, by key. */
-export function tensorsOf({ tensors }: FlatState, leaves: readonly Leaf[]): Map<string, unknown> {
-  const byKey = new Map<string, unknown>();
-  for (const { key, index } of leaves) byKey.set(key, tensors[index]);
-  return byKey;
-}
+type Stored = ReadonlyMap<Backend, Lookup<Leaf>>;
 
-function storedByBackend({ groups, leaves }: StateForm): ReadonlyMap<Backend, readonly Leaf[]> {
+function storedByBackend({ groups, leaves }: StateForm): Stored {
   const byGroup = new Map<string, Leaf[]>(groups.map((group) => [group, []]));
   for (const leaf of leaves) if (!leaf.tiedTo) byGroup.get(leaf.group)?.push(leaf);
   const byBackend = new Map<Backend, Leaf[]>();
@@ -113,5 +111,5 @@ function storedByBackend({ groups, leaves }: StateForm): ReadonlyMap<Backend, re
       else byBackend.set(leaf.backend, [leaf]);
     }
   }
-  return byBackend;
+  return new Map([...byBackend].map(([backend, leaves]) => [backend, new Lookup(leaves)]));
 }

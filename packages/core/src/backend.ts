@@ -60,6 +60,12 @@ export interface Snapshot {
    * `into` may lie in shared memory, and is not aligned.
    */
   read(ranges: readonly TensorRange[], into: Uint8Array, signal?: AbortSignal): Promise<void>;
+  /**
+   * The bytes of `ranges` where they lie, a view for each, if other threads can read all of them there (in a
+   * SharedArrayBuffer); undefined otherwise. They are read by whoever writes them, before `close`. Without
+   * this method everything is asked of `read`.
+   */
+  lend?(ranges: readonly TensorRange[]): readonly Uint8Array[] | undefined;
   /** Lets go of everything; pending reads reject. Core closes as soon as the last byte was read. Idempotent. */
   close(): void;
 }

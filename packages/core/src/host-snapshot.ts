@@ -49,6 +49,17 @@ export class HostSnapshot implements Snapshot {
     return reading;
   }
 
+  lend(ranges: readonly TensorRange[]): readonly Uint8Array[] | undefined {
+    this.#assertWanted(undefined);
+    const views: Uint8Array[] = [];
+    for (const { name, start, end } of ranges) {
+      const view = this.#bytesOf(name, start, end);
+      if (!isShared(view)) return undefined;
+      views.push(view);
+    }
+    return views;
+  }
+
   close(): void {
     this.#letGo?.();
     this.#letGo = undefined;
@@ -85,6 +96,10 @@ export function totalBytes(tensors: HostLeaves): number {
   let total = 0;
   for (const [name, leaf] of tensors) total += byteLengthOfHostLeaf(leaf, name);
   return total;
+}
+
+function isShared({ buffer }: Uint8Array): boolean {
+  return typeof SharedArrayBuffer !== "undefined" && buffer instanceof SharedArrayBuffer;
 }
 
 function unknown(name: string): never {

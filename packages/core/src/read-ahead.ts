@@ -11,6 +11,8 @@ export interface ReadAheadOptions<Job> {
   /** How many bytes of a chunk a job fills: at most the pool's `chunkBytes`. */
   readonly length: (job: Job) => number;
   readonly fill: (job: Job, into: Uint8Array) => Promise<void>;
+  /** The bytes where they lie, for whoever uses the chunk to copy: then it is lent unfilled. */
+  readonly lend?: ((job: Job) => readonly Uint8Array[] | undefined) | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -47,7 +49,7 @@ export class ReadAhead<Job> {
       });
   }
 
-  /** Resolves when every job is filled, though not yet used. */
+  /** Resolves when every job is filled, though not yet used; what was lent unfilled, when it was released. */
   get drained(): Promise<void> {
     return this.#drained.promise;
   }
@@ -86,21 +88,26 @@ export class ReadAhead<Job> {
 
   async #fillAll(jobs: Iterable<Job>): Promise<void> {
     for (const job of jobs) {
+      const sources = this.options.lend?.(job);
       const memory = await this.options.pool.acquire(this.#signal);
       if (this.#signal.aborted) memory.release();
       this.#signal.throwIfAborted();
       const bytes = memory.bytes.subarray(0, this.options.length(job));
+      const released = new Deferred<void>();
       const chunk: Filled<Job> = {
         job,
         bytes,
+        sources,
         release: () => {
           this.#lent.delete(chunk);
           memory.release();
+          released.resolve();
         },
       };
       this.#unfilled++;
-      const filled = this.options.fill(job, bytes);
-      filled.then(() => this.#filled(), this.#drained.reject);
+      const filled = sources ? Promise.resolve() : this.options.fill(job, bytes);
+      const drained = sources ? released.promise : filled;
+      drained.then(() => this.#filled(), this.#drained.reject);
       this.#queue.push({ chunk, filled });
       this.#changed.resolve();
       this.#changed = new Deferred();

@@ -65,6 +65,8 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
   report({ stage: "writing", totalBytes: byteLength });
 
   const signal = AbortSignal.any([job.aborted, job.timedOut]);
+  const { gathers, digests: algorithms } = sink.capabilities;
+  const digest = algorithms.includes(algorithm) ? algorithm : undefined;
   // Reading runs ahead of writing, across files: a blocking state that fits into the pool is staged at
   // the speed of memory.
   const readAhead = new ReadAhead(
@@ -73,6 +75,8 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
       pool,
       length: ({ length }) => length,
       fill: ({ parts }, into) => snapshot.read(parts, into, signal),
+      // What core is to digest has to be there.
+      lend: gathers && digest ? ({ parts }) => snapshot.lend(parts) : undefined,
       signal,
     },
   );
@@ -83,7 +87,6 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
   try {
     // One a save: a write that hung and was given up may not touch the next save's digests.
     const digester = await Digester.create(algorithm);
-    const digest = sink.capabilities.digests.includes(digester.algorithm) ? digester.algorithm : undefined;
     const begun = sink.begin(attempt, 0, { byteLength, signal, ...(digest && { digest }) });
     writer = await rejectOnAbort(begun, signal, () => begun.then((late) => late.abort()).catch(() => {}));
 

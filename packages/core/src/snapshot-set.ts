@@ -5,6 +5,9 @@ import { asHoldfastError, HoldfastError } from "./errors";
 import type { FlatState } from "./state";
 import { TensorMap } from "./tensor-map";
 
+/** To hand one to another thread takes about as long as to copy a few KiB. */
+const MOST_VIEWS = 64;
+
 export class SnapshotSet {
   /** Resolves when all tensors may change; rejects with a HoldfastError. */
   readonly staged: Promise<void>;
@@ -47,6 +50,18 @@ export class SnapshotSet {
     const results = await Promise.allSettled(reads);
     const failed = results.find((result) => result.status === "rejected");
     if (failed) throw asDeviceError(failed.reason);
+  }
+
+  /** The bytes of a chunk where they lie; undefined where that cannot be, or is more trouble than copying them. */
+  lend(parts: readonly ChunkPart[]): readonly Uint8Array[] | undefined {
+    const views: Uint8Array[] = [];
+    for (const part of parts) {
+      if ("bytes" in part || part.ranges.length > MOST_VIEWS) return undefined;
+      const lent = this.#of(part.backend).lend?.(part.ranges);
+      if (!lent) return undefined;
+      views.push(...lent);
+    }
+    return views;
   }
 
   #of(backend: Backend): Snapshot {

@@ -64,6 +64,7 @@ function onRelease(chunk: Chunk, then: () => void): Chunk {
   let released = false;
   return {
     bytes: chunk.bytes,
+    sources: chunk.sources,
     release: () => {
       if (released) return;
       released = true;

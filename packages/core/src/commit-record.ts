@@ -68,7 +68,7 @@ export async function decodeRecord(
     groups: fields.strings("groups"),
     metrics: decodeMetrics(fields.object("metrics")),
     digest,
-    manifests: fields.objects("manifests").map((entry) => decodeRef(entry, digest)),
+    manifests: fields.objects("manifests", (entry) => decodeRef(entry, digest)),
   };
   // A record that was copied to another id is somebody's mistake: its step would lie.
   if (parseId(id) && formatId(record) !== id) throw corrupt(file, `is the record of ${formatId(record)}`);

@@ -74,8 +74,9 @@ export class Fields {
     return list;
   }
 
-  objects(key: string): readonly Fields[] {
-    return this.list(key).map((item, i) => this.#inner(item, key, i));
+  /** What `read` makes of each object of a list: one after another, so that many are no burden. */
+  objects<T>(key: string, read: (entry: Fields) => T): readonly T[] {
+    return this.list(key).map((item, i) => read(this.#inner(item, key, i)));
   }
 
   object(key: string): Fields {

@@ -76,6 +76,18 @@ describe("a state has another form, the same as it would have had alone, if", ()
   });
 });
 
+test("a shape that its owner changes in place is seen", () => {
+  const tensor = { data: new Uint8Array(6), dtype: "U8" as const, shape: [2, 3] };
+  const live = { ...hostBackend(), describe: () => tensor };
+  const { form } = flatten({ model: { tensor } }, [live]);
+  tensor.shape.reverse();
+  const next = flatten({ model: { tensor } }, [live], form).form;
+  expect([form, next].map(({ leaves }) => leaves[0]?.spec.shape)).toEqual([
+    [2, 3],
+    [3, 2],
+  ]);
+});
+
 test("many views of one buffer are tied only where they are the same bytes, dtype and shape", () => {
   const floats = f32(300);
   const views = Array.from({ length: 300 }, (_, i) => floats.subarray(i));

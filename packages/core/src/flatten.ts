@@ -75,7 +75,10 @@ class Flattening {
     }
     const { group, name } = path;
     if (!isTensorName(name)) throw invalid(path, "has a name that safetensors cannot hold");
-    this.#leaves.add({ path, index, key: tensorKey(group, name), group, name, backend, spec, tiedTo });
+    const key = tensorKey(group, name);
+    // It is kept: a backend may have given the tensor's own, which may change.
+    const own = { dtype: spec.dtype, shape: [...spec.shape] };
+    this.#leaves.add({ path, index, key, group, name, backend, spec: own, tiedTo });
   }
 
   /** The leaf of the same tensor that came first. */

@@ -85,7 +85,7 @@ export function byteLengthOfHostLeaf(leaf: HostLeaf, name: string): number {
   return view.byteLength;
 }
 
-export function notReadable(name: string): HoldfastError {
+function notReadable(name: string): HoldfastError {
   return new HoldfastError(
     "TENSOR_NOT_READABLE",
     `tensor ${name}: its ArrayBuffer was detached (transferred to a worker?) or shrunk below it; ` +

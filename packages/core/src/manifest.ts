@@ -86,8 +86,8 @@ export function decodeManifest(bytes: Uint8Array, file: string): Manifest {
     throw fields.fail("blockBytes", `is not a multiple of ${BLOCK_UNIT} up to ${LARGEST_BLOCK}`);
   }
   const check = { digest, blockBytes };
-  const files = fields.objects("files").map((entry) => decodeFile(entry, check));
-  const tensors = fields.objects("tensors").map((entry) => decodeTensor(entry, files, check));
+  const files = fields.objects("files", (entry) => decodeFile(entry, check));
+  const tensors = fields.objects("tensors", (entry) => decodeTensor(entry, files, check));
   const manifest: Manifest = {
     runId: fields.string("runId"),
     step: fields.count("step"),
@@ -96,7 +96,7 @@ export function decodeManifest(bytes: Uint8Array, file: string): Manifest {
     ...check,
     files,
     tensors,
-    ties: fields.objects("ties").map(decodeTie),
+    ties: fields.objects("ties", decodeTie),
   };
   checkNames(manifest, fields);
   return manifest;
@@ -133,7 +133,7 @@ function decodeTensor(entry: Fields, files: readonly ManifestFile[], blocks: Blo
   const dtype = entry.get("dtype");
   if (!isDType(dtype)) throw entry.fail("dtype", "is none of the dtypes of safetensors");
   const spec = { dtype, shape: entry.counts("shape") };
-  const shards = entry.objects("shards").map((shard) => decodeShard(shard, spec, files, blocks));
+  const shards = entry.objects("shards", (shard) => decodeShard(shard, spec, files, blocks));
   return { ...decodeName(entry), spec, shards };
 }
 
@@ -184,16 +184,15 @@ function decodeName(entry: Fields): { group: string; name: string } {
 
 function checkNames({ tensors, ties }: Manifest, fields: Fields): void {
   const stored = new Set<string>();
-  const all = new Set<string>();
-  const add = ({ group, name }: { group: string; name: string }) => {
+  const tied = new Set<string>();
+  const add = ({ group, name }: { group: string; name: string }, names: Set<string>) => {
     const key = tensorKey(group, name);
-    if (all.has(key)) throw fields.fail("tensors", `holds ${key} twice`);
-    all.add(key);
-    return key;
+    if (stored.has(key) || tied.has(key)) throw fields.fail("tensors", `holds ${key} twice`);
+    names.add(key);
   };
-  for (const tensor of tensors) stored.add(add(tensor));
+  for (const tensor of tensors) add(tensor, stored);
   for (const tie of ties) {
-    add(tie);
+    add(tie, tied);
     if (!stored.has(tensorKey(tie.to.group, tie.to.name)))
       throw fields.fail("ties", `ties ${tie.name} to nothing`);
   }

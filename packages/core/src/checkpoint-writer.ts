@@ -1,10 +1,9 @@
 /** Writes one run's checkpoints, one after another: gives each its attempt, its time limit and its outcome. */
-import { type CheckpointId, formatId, parseId } from "./checkpoint-id";
 import { asHoldfastError, HoldfastError } from "./errors";
+import type { Housekeeping } from "./housekeeping";
 import { type SaveEnvironment, type SaveJob, type Written, writeCheckpoint } from "./save";
 import type { SaveProgress } from "./save-handle";
 import { rejectOnAbort, Watchdog } from "./signals";
-import { type VerifyOptions, verifyCheckpoint } from "./verify";
 
 export type WriteRequest = Omit<SaveJob, "attempt" | "timedOut"> & { readonly step: number };
 
@@ -20,6 +19,7 @@ export class CheckpointWriter {
 
   constructor(
     private readonly environment: SaveEnvironment,
+    private readonly housekeeping: Housekeeping,
     /** Milliseconds without progress. */
     private readonly timeout: number,
   ) {}
@@ -44,10 +44,8 @@ export class CheckpointWriter {
         this.environment,
       );
       const onProgress = () => watchdog.touch();
-      const housekeeping = await this.#supersede(
-        { step, revision: written.revision },
-        { signal: timedOut.signal, onProgress },
-      );
+      const committed = { step, revision: written.revision };
+      const housekeeping = await this.housekeeping.after(committed, { signal: timedOut.signal, onProgress });
       return { ...written, housekeeping };
     } finally {
       request.snapshot.close();
@@ -65,35 +63,6 @@ export class CheckpointWriter {
       });
     }
     this.#swept = true;
-  }
-
-  /**
-   * Reads a new revision back whole, and then deletes the older ones. What fails on the way does not fail
-   * the save, which is committed by now, unless it is that the new revision turns out broken.
-   */
-  async #supersede(committed: CheckpointId, options: VerifyOptions): Promise<HoldfastError | undefined> {
-    try {
-      await rejectOnAbort(this.#deleteOlder(committed, options), options.signal);
-      return undefined;
-    } catch (cause) {
-      const error = asHoldfastError(cause, "SINK_FAILED", "removing older revisions");
-      if (error.code === "CHECKPOINT_CORRUPT" || error.code === "SAFETENSORS_INVALID") throw error;
-      return error;
-    }
-  }
-
-  async #deleteOlder(committed: CheckpointId, options: VerifyOptions): Promise<void> {
-    const { sink, pool } = this.environment;
-    const { list, read } = sink.capabilities;
-    if (committed.revision === 1 || !sink.capabilities.delete || !list || !read) return;
-    await verifyCheckpoint({ sink, pool }, formatId(committed), options);
-    for (const { id, state } of await sink.list()) {
-      const stored = parseId(id);
-      const older = stored?.step === committed.step && stored.revision < committed.revision;
-      options.signal.throwIfAborted(); // given up: the next save may be under way
-      if (older && state === "committed") await sink.delete(id);
-      options.onProgress();
-    }
   }
 }
 

@@ -5,6 +5,7 @@ import { CheckpointWriter } from "./checkpoint-writer";
 import { ChunkPool } from "./chunk-pool";
 import { failuresOf, leaveSink, together, useSink } from "./closing";
 import { HoldfastError } from "./errors";
+import { Housekeeping } from "./housekeeping";
 import { type CheckpointerOptions, resolveOptions } from "./options";
 import {
   type Found,
@@ -53,18 +54,20 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
   #closed: Promise<void> | undefined;
 
   private constructor(options: CheckpointerOptions<Backend | readonly Backend[]>) {
-    const { backends, sink, host, device, whenBusy, timeout, digest, maxShardBytes, onFailure } =
-      resolveOptions(options);
+    const resolved = resolveOptions(options);
+    const { backends, sink, host, device, timeout, digest, maxShardBytes } = resolved;
     const pool = new ChunkPool({ bytes: host, shared: sink.capabilities.sharedMemory });
     this.#timeout = timeout;
     this.#device = new ByteBudget(device);
     this.#resumable = { backends, sink, pool };
-    const writer = new CheckpointWriter({ sink, pool, digest, maxShardBytes }, timeout);
+    const housekeeping = new Housekeeping({ sink, pool }, resolved.retention);
+    const writer = new CheckpointWriter({ sink, pool, digest, maxShardBytes }, housekeeping, timeout);
+    const { whenBusy, onFailure } = resolved;
     this.#line = new SaveLine({ writer, device: this.#device, whenBusy, onFailure });
     useSink(sink);
   }
 
-  /** @throws HoldfastError `INVALID_ARGUMENT`, `BUDGET_TOO_SMALL` */
+  /** @throws HoldfastError `INVALID_ARGUMENT`, `BUDGET_TOO_SMALL`, `UNSUPPORTED` if the sink cannot do what `retention` needs */
   static async open<const B extends Backend | readonly Backend[]>(
     options: CheckpointerOptions<B>,
   ): Promise<AsyncCheckpointer<TensorOf<B>>> {

@@ -15,6 +15,7 @@ export { memorySink } from "./memory-sink";
 export type { CheckpointerOptions } from "./options";
 export { isSafeName, isSafePath } from "./paths";
 export type { Found, Loaded, LoadOptions, RestoreOptions, Resumed } from "./restore";
+export { type CheckpointSummary, keepBest, keepEvery, keepLast, type RetentionPolicy } from "./retention";
 export type { Committed, NotCommitted, Save, SaveProgress, SaveResult, SaveStage } from "./save-handle";
 export type * from "./sink";
 export type { StateOf } from "./state";

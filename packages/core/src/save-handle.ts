@@ -26,7 +26,7 @@ export interface Committed {
   readonly mode: SnapshotMode;
   /** Milliseconds from the call of `save` until the tensors could change. */
   readonly stallMs: number;
-  /** What went wrong after the commit, while an older revision was to be removed: it is still there. */
+  /** What went wrong after the commit, while older checkpoints were to be removed: what was not is still there. */
   readonly housekeeping?: HoldfastError;
 }
 

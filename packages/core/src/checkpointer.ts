@@ -20,24 +20,11 @@ import {
 } from "./restore";
 import type { Save } from "./save-handle";
 import { SaveLine } from "./save-line";
+import { lineRequest, type SaveRequest } from "./save-request";
 import { leavesByBackend } from "./snapshot-set";
 import { flatten, type StateOf } from "./state";
-import { encodeTraining, type TrainingState } from "./training-state";
+import { Timetable } from "./timetable";
 import { newestVerified } from "./verify";
-
-export interface SaveRequest<S> {
-  /** A whole number ≥ 0. A step that was saved before gets a new revision beside it. */
-  readonly step: number;
-  /** Named groups of tensors, each a tree. */
-  readonly state: S;
-  readonly training?: TrainingState;
-  /** Finite numbers by name. */
-  readonly metrics?: Readonly<Record<string, number>>;
-  /** Any JSON: the state of random generators, the position in the data. */
-  readonly extra?: unknown;
-  /** Aborts this save. */
-  readonly signal?: AbortSignal;
-}
 
 /**
  * Asynchronous checkpoints of tensors of type `T`.
@@ -49,6 +36,7 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
   readonly #resumable: Resumable;
   readonly #device: ByteBudget;
   readonly #timeout: number;
+  readonly #timetable: Timetable | undefined;
   /** Restores and the like that are under way. */
   readonly #busy = new Set<Promise<unknown>>();
   #closed: Promise<void> | undefined;
@@ -58,6 +46,7 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
     const { backends, sink, host, device, timeout, digest, maxShardBytes } = resolved;
     const pool = new ChunkPool({ bytes: host, shared: sink.capabilities.sharedMemory });
     this.#timeout = timeout;
+    this.#timetable = resolved.schedule && new Timetable(resolved.schedule);
     this.#device = new ByteBudget(device);
     this.#resumable = { backends, sink, pool };
     const housekeeping = new Housekeeping({ sink, pool }, resolved.retention);
@@ -79,20 +68,25 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
    * @throws HoldfastError `INVALID_ARGUMENT`, `INVALID_STATE`, `NOT_JSON`, `TENSOR_NOT_READABLE`, `DEVICE_LOST`, `CLOSED`
    */
   save<S extends object>(request: SaveRequest<S & StateOf<S, T>>): Save {
-    const startedAt = performance.now();
     this.#assertOpen();
-    const { step, state, metrics = {}, signal } = request;
-    if (!Number.isSafeInteger(step) || step < 0)
-      throw invalid(`step is ${step}; it has to be a whole number ≥ 0`);
-    const trainingState = encodeTraining(request);
-    return this.#line.add({
-      step,
-      state: this.#flatten(state),
-      trainingState,
-      metrics: { ...metrics },
-      signal,
-      startedAt,
-    });
+    const handle = this.#line.add(lineRequest(request, this.#resumable.backends));
+    this.#timetable?.began(handle.step);
+    void handle.ended.then(() => this.#timetable?.ended(handle.stallMs));
+    return handle;
+  }
+
+  /**
+   * Whether the schedule wants a save now. Call it once in each step, whether it is due or not: schedules go by
+   * these calls. Never while a save is under way, and never twice for the same step.
+   * @throws HoldfastError `INVALID_ARGUMENT` without a `schedule`, or if `step` is no whole number ≥ 0; `CLOSED`
+   */
+  due(step: number): boolean {
+    this.#assertOpen();
+    if (this.#timetable) return this.#timetable.due(step);
+    throw new HoldfastError(
+      "INVALID_ARGUMENT",
+      "nothing is due without a schedule: pass one to open, such as schedule: everySteps(100)",
+    );
   }
 
   /** Allocates ahead what the saves of this state will need, so that the first one does not stall for it. */
@@ -124,7 +118,9 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
     state: S & StateOf<S, T>,
     options: RestoreOptions = {},
   ): Promise<Resumed<S> | undefined> {
-    return this.#during(() => restore<S>(this.#resumable, state, options));
+    const resumed = await this.#during(() => restore<S>(this.#resumable, state, options));
+    if (resumed) this.#timetable?.restored(resumed.step);
+    return resumed;
   }
 
   /**
@@ -186,8 +182,4 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
   #assertOpen(): void {
     if (this.#closed) throw new HoldfastError("CLOSED", "this checkpointer was closed; open another");
   }
-}
-
-function invalid(rule: string): HoldfastError {
-  return new HoldfastError("INVALID_ARGUMENT", rule);
 }

@@ -59,6 +59,8 @@ export interface Save {
 export class SaveHandle implements Save {
   readonly aborted = new AbortController();
   readonly stagedGate = new Deferred<void>();
+  /** Milliseconds from the call of `save` until the tensors could change; 0 until they can. */
+  stallMs = 0;
   readonly #committedGate = new Deferred<SaveResult>();
   #progress: SaveProgress = { stage: "waiting", bytes: 0, totalBytes: 0 };
   #changed = new Deferred<void>();

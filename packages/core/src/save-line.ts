@@ -41,7 +41,6 @@ interface Entry {
   readonly handle: SaveHandle;
   readonly request: LineRequest;
   snapshot: SnapshotSet | undefined;
-  stallMs: number;
 }
 
 export class SaveLine {
@@ -53,9 +52,9 @@ export class SaveLine {
   constructor(private readonly options: SaveLineOptions) {}
 
   /** Puts a save in line. Throws, having done nothing, if its tensors are looked at now and cannot be read. */
-  add(request: LineRequest): Save {
+  add(request: LineRequest): SaveHandle {
     const handle = new SaveHandle(request.step);
-    const entry: Entry = { handle, request, snapshot: undefined, stallMs: 0 };
+    const entry: Entry = { handle, request, snapshot: undefined };
     const { signal } = request;
     if (signal?.aborted) return this.#endUntouched(entry, "aborted");
     if (this.#line.length > 0 && this.options.whenBusy === "skip")
@@ -101,7 +100,7 @@ export class SaveLine {
     const snapshot = new SnapshotSet(entry.request.state, this.options.device);
     entry.snapshot = snapshot;
     // Retained tensors are safe when `save` returns, however late the caller looks.
-    if (snapshot.mode === "retained") entry.stallMs = performance.now() - entry.request.startedAt;
+    if (snapshot.mode === "retained") entry.handle.stallMs = performance.now() - entry.request.startedAt;
     // Once the save is over nobody reads the tensors, even if the device never confirms its copy.
     Promise.race([snapshot.staged, entry.handle.ended]).then(
       () => this.#staged(entry),
@@ -121,7 +120,8 @@ export class SaveLine {
 
   /** The tensors may change now. That is the moment to tell of an earlier failure that nobody looked at. */
   #staged(entry: Entry): void {
-    if (entry.snapshot?.mode !== "retained") entry.stallMs = performance.now() - entry.request.startedAt;
+    if (entry.snapshot?.mode !== "retained")
+      entry.handle.stallMs = performance.now() - entry.request.startedAt;
     const [failure] = this.#unseen();
     if (failure && failure.handle !== entry.handle) {
       failure.teller = entry.handle;
@@ -143,7 +143,7 @@ export class SaveLine {
         id,
         bytes,
         mode: snapshot.mode,
-        stallMs: entry.stallMs,
+        stallMs: handle.stallMs,
       } as const;
       handle.end(housekeeping ? { ...result, housekeeping } : result);
     } catch (error) {
@@ -180,13 +180,13 @@ export class SaveLine {
     this.#advance();
   }
 
-  #endUntouched(entry: Entry, outcome: NotCommitted["outcome"]): Save {
+  #endUntouched(entry: Entry, outcome: NotCommitted["outcome"]): SaveHandle {
     this.#staged(entry);
     entry.handle.end(notCommitted(outcome, entry));
     return entry.handle;
   }
 }
 
-function notCommitted(outcome: NotCommitted["outcome"], { snapshot, stallMs }: Entry): NotCommitted {
-  return { outcome, id: undefined, bytes: 0, mode: snapshot?.mode, stallMs };
+function notCommitted(outcome: NotCommitted["outcome"], { snapshot, handle }: Entry): NotCommitted {
+  return { outcome, id: undefined, bytes: 0, mode: snapshot?.mode, stallMs: handle.stallMs };
 }

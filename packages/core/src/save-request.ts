@@ -1,0 +1,30 @@
+/** What a save is asked for with, checked before anything is done. */
+import type { Backend } from "./backend";
+import { HoldfastError } from "./errors";
+import type { LineRequest } from "./save-line";
+import { flatten } from "./state";
+import { encodeTraining, type TrainingState } from "./training-state";
+
+export interface SaveRequest<S> {
+  /** A whole number ≥ 0. A step that was saved before gets a new revision beside it. */
+  readonly step: number;
+  /** Named groups of tensors, each a tree. */
+  readonly state: S;
+  readonly training?: TrainingState;
+  /** Finite numbers by name. */
+  readonly metrics?: Readonly<Record<string, number>>;
+  /** Any JSON: the state of random generators, the position in the data. */
+  readonly extra?: unknown;
+  /** Aborts this save. */
+  readonly signal?: AbortSignal;
+}
+
+/** @throws HoldfastError `INVALID_ARGUMENT`, `INVALID_STATE`, `NOT_JSON`, `TENSOR_NOT_READABLE` */
+export function lineRequest(request: SaveRequest<object>, backends: readonly Backend[]): LineRequest {
+  const startedAt = performance.now();
+  const { step, state, metrics = {}, signal } = request;
+  if (!Number.isSafeInteger(step) || step < 0)
+    throw new HoldfastError("INVALID_ARGUMENT", `step is ${step}; it has to be a whole number ≥ 0`);
+  const trainingState = encodeTraining(request);
+  return { step, state: flatten(state, backends), trainingState, metrics: { ...metrics }, signal, startedAt };
+}

@@ -1,11 +1,18 @@
 /** Writes one run's checkpoints, one after another: gives each its attempt, its time limit and its outcome. */
 import { asHoldfastError, HoldfastError } from "./errors";
 import type { Housekeeping } from "./housekeeping";
+import { Pace } from "./pace";
 import { type SaveEnvironment, type SaveJob, type Written, writeCheckpoint } from "./save";
 import type { SaveProgress } from "./save-handle";
 import { rejectOnAbort, Watchdog } from "./signals";
 
-export type WriteRequest = Omit<SaveJob, "attempt" | "timedOut"> & { readonly step: number };
+export interface WriteRequest extends Omit<SaveJob, "attempt" | "timedOut"> {
+  readonly step: number;
+  /** Aborts, with the error, when the save has a deadline and that has passed. */
+  readonly late: AbortSignal;
+  /** Aborts when there is no time for what follows the commit: it is left to the next save then. */
+  readonly hurry: AbortSignal;
+}
 
 export interface Finished extends Written {
   /** What went wrong after the commit. */
@@ -13,6 +20,7 @@ export interface Finished extends Written {
 }
 
 export class CheckpointWriter {
+  readonly pace = new Pace();
   readonly #runId = randomId();
   #ordinal = 0;
   #swept = false;
@@ -30,27 +38,39 @@ export class CheckpointWriter {
    */
   async write(request: WriteRequest): Promise<Finished> {
     const { step } = request;
-    const timedOut = new AbortController();
-    const watchdog = new Watchdog(this.timeout, () => timedOut.abort(timeoutError(step, this.timeout)));
+    const stuck = new AbortController();
+    const watchdog = new Watchdog(this.timeout, () => stuck.abort(timeoutError(step, this.timeout)));
+    const timedOut = AbortSignal.any([stuck.signal, request.late]);
     const report = (change: Partial<SaveProgress>) => {
       watchdog.touch();
+      if (change.bytes !== undefined) this.pace.took(change.bytes);
       request.report(change);
     };
     try {
-      await this.#sweepOnce(AbortSignal.any([request.aborted, timedOut.signal]));
+      await this.#sweepOnce(AbortSignal.any([request.aborted, timedOut]));
       const attempt = { runId: this.#runId, step, ordinal: ++this.#ordinal, worldSize: 1 };
-      const written = await writeCheckpoint(
-        { ...request, attempt, timedOut: timedOut.signal, report },
-        this.environment,
-      );
-      const onProgress = () => watchdog.touch();
-      const committed = { step, revision: written.revision };
-      const housekeeping = await this.housekeeping.after(committed, { signal: timedOut.signal, onProgress });
+      this.pace.begin();
+      const written = await writeCheckpoint({ ...request, attempt, timedOut, report }, this.environment);
+      this.pace.end(written.bytes);
+      const housekeeping = await this.#keepHouse(request, written, timedOut, () => watchdog.touch());
       return { ...written, housekeeping };
     } finally {
+      this.pace.end();
       request.snapshot.close();
       watchdog.stop();
     }
+  }
+
+  async #keepHouse(
+    { step, hurry }: WriteRequest,
+    { revision }: Written,
+    timedOut: AbortSignal,
+    onProgress: () => void,
+  ): Promise<HoldfastError | undefined> {
+    if (hurry.aborted) return undefined;
+    const signal = AbortSignal.any([timedOut, hurry]);
+    const undone = await this.housekeeping.after({ step, revision }, { signal, onProgress });
+    return hurry.aborted ? undefined : undone;
   }
 
   /** What killed runs left is removed before the first save needs the room. */

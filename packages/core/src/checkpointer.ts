@@ -18,9 +18,9 @@ import {
   type Resumed,
   restore,
 } from "./restore";
-import type { Save } from "./save-handle";
+import type { Save, SaveHandle } from "./save-handle";
 import { SaveLine } from "./save-line";
-import { lineRequest, type SaveRequest } from "./save-request";
+import { checkDeadline, lineRequest, type SaveNowRequest, type SaveRequest } from "./save-request";
 import { leavesByBackend } from "./snapshot-set";
 import { flatten, type StateOf } from "./state";
 import { Timetable } from "./timetable";
@@ -69,10 +69,24 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
    */
   save<S extends object>(request: SaveRequest<S & StateOf<S, T>>): Save {
     this.#assertOpen();
-    const handle = this.#line.add(lineRequest(request, this.#resumable.backends));
-    this.#timetable?.began(handle.step);
-    void handle.ended.then(() => this.#timetable?.ended(handle.stallMs));
-    return handle;
+    return this.#timed(this.#line.add(lineRequest(request, this.#resumable.backends)));
+  }
+
+  /**
+   * Saves before the machine is taken away (SIGTERM of a spot machine): what is not committed `deadline`
+   * milliseconds from now is given up, and `committed` rejects with `TIMEOUT`. Returns at once, as `save` does.
+   *
+   * Saves that wait in line are dropped (`aborted`), and this one is never skipped. The one that is being written
+   * goes on if both can be expected to be committed in time, going by how fast it and the one before were; is
+   * aborted, unless it is being committed, once only this one can; and goes on too if not even this one can, as an
+   * older checkpoint is better than none. It has the same deadline then. Retention waits for the next save.
+   * @throws HoldfastError as `save`, and `INVALID_ARGUMENT` for a deadline that is none
+   */
+  saveNow<S extends object>(request: SaveNowRequest<S & StateOf<S, T>>): Save {
+    this.#assertOpen();
+    checkDeadline(request.deadline);
+    const { deadline } = request;
+    return this.#timed(this.#line.addNow(lineRequest(request, this.#resumable.backends), deadline));
   }
 
   /**
@@ -92,7 +106,8 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
   /** Allocates ahead what the saves of this state will need, so that the first one does not stall for it. */
   async prepare<S extends object>(state: S & StateOf<S, T>): Promise<void> {
     await this.#during(async () => {
-      for (const [backend, leaves] of leavesByBackend(this.#flatten(state))) {
+      const flat = flatten(state, this.#resumable.backends);
+      for (const [backend, leaves] of leavesByBackend(flat)) {
         const tensors = new Map(leaves.map((leaf) => [leaf.key, leaf.tensor]));
         await backend.prepare?.(tensors, { device: this.#device });
       }
@@ -175,8 +190,11 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
     }
   }
 
-  #flatten(state: object) {
-    return flatten(state, this.#resumable.backends);
+  /** Tells the schedule of a save. */
+  #timed(save: SaveHandle): Save {
+    this.#timetable?.began(save.step);
+    void save.ended.then(() => this.#timetable?.ended(save.stallMs));
+    return save;
   }
 
   #assertOpen(): void {

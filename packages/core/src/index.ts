@@ -18,7 +18,7 @@ export { isSafeName, isSafePath } from "./paths";
 export type { Found, Loaded, LoadOptions, RestoreOptions, Resumed } from "./restore";
 export { type CheckpointSummary, keepBest, keepEvery, keepLast, type RetentionPolicy } from "./retention";
 export type { Committed, NotCommitted, Save, SaveProgress, SaveResult, SaveStage } from "./save-handle";
-export type { SaveRequest } from "./save-request";
+export type { SaveNowRequest, SaveRequest } from "./save-request";
 export { everyMinutes, everySteps, type Moment, type Schedule } from "./schedule";
 export type * from "./sink";
 export type { StateOf } from "./state";

@@ -1,7 +1,8 @@
 /** What a save is asked for with, checked before anything is done. */
 import type { Backend } from "./backend";
 import { HoldfastError } from "./errors";
-import type { LineRequest } from "./save-line";
+import type { LineRequest } from "./line-entry";
+import { MAX_TIMER } from "./signals";
 import { flatten } from "./state";
 import { encodeTraining, type TrainingState } from "./training-state";
 
@@ -19,6 +20,11 @@ export interface SaveRequest<S> {
   readonly signal?: AbortSignal;
 }
 
+export interface SaveNowRequest<S> extends SaveRequest<S> {
+  /** Milliseconds from now, more than 0 and at most 2,147,483,647 (24 days). */
+  readonly deadline: number;
+}
+
 /** @throws HoldfastError `INVALID_ARGUMENT`, `INVALID_STATE`, `NOT_JSON`, `TENSOR_NOT_READABLE` */
 export function lineRequest(request: SaveRequest<object>, backends: readonly Backend[]): LineRequest {
   const startedAt = performance.now();
@@ -27,4 +33,11 @@ export function lineRequest(request: SaveRequest<object>, backends: readonly Bac
     throw new HoldfastError("INVALID_ARGUMENT", `step is ${step}; it has to be a whole number ≥ 0`);
   const trainingState = encodeTraining(request);
   return { step, state: flatten(state, backends), trainingState, metrics: { ...metrics }, signal, startedAt };
+}
+
+/** @throws HoldfastError `INVALID_ARGUMENT` */
+export function checkDeadline(deadline: number): void {
+  if (deadline > 0 && deadline <= MAX_TIMER) return;
+  const rule = `it has to be milliseconds from now, more than 0 and at most ${MAX_TIMER}`;
+  throw new HoldfastError("INVALID_ARGUMENT", `deadline is ${deadline}; ${rule}`);
 }

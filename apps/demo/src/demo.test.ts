@@ -53,6 +53,7 @@ describe("demo", () => {
   test("killed and resumed, it ends with the same bits", { timeout: 180_000 }, async () => {
     const { code, out, error } = await run("demo", ["--steps", "30", "--every", "5", "--json"]);
     expect(error).toContain("✗ SIGKILL");
+    expect(error).toMatch(/✓ committed .* step-000000\d\d +keepLast\(2\)/);
     expect(error).toContain("✓ identical  in step-00000030, read back: 12 tensors, 2.4 MB");
     expect(code).toBe(0);
     const summary = JSON.parse(out.trimEnd().split("\n").at(-1) ?? "");
@@ -117,6 +118,37 @@ describe("train", () => {
     expect(differences(one?.tensors ?? new Map(), other?.tensors ?? new Map())).toEqual([]);
     expect(one?.tensors.size).toBe(12);
     await Promise.all([broken, whole].map((directory) => rm(directory, { recursive: true })));
+  });
+
+  test("--keep leaves the newest and the best, and says by which rule", { timeout: 120_000 }, async () => {
+    const directory = join(scratch, "kept");
+    const args = ["--steps", "12", "--every", "2", "--keep", "2", "--dir", directory];
+    const { code, error } = await run("train", args);
+    expect(code).toBe(0);
+    expect(error).toContain('saves by everySteps(2), keeps keepLast(2), keepBest("loss", 1)');
+    const left = (await readdir(directory)).filter(isCheckpoint);
+    expect(left.length).toBeLessThanOrEqual(3);
+    expect(left).toEqual(expect.arrayContaining(["step-00000010", "step-00000012"]));
+    for (const name of left) expect(error).toMatch(new RegExp(`✓ committed .* ${name} +keep`));
+    await rm(directory, { recursive: true });
+  });
+
+  test("--overhead saves after a warm-up", { timeout: 120_000 }, async () => {
+    const directory = join(scratch, "measured");
+    const { code, error } = await run("train", ["--steps", "14", "--overhead", "5", "--dir", directory]);
+    expect(code).toBe(0);
+    expect(error).toContain("saves by overhead(0.05), keeps everything");
+    const left = (await readdir(directory)).filter(isCheckpoint).sort();
+    expect(left).toEqual(["step-00000011", "step-00000014"]);
+    await rm(directory, { recursive: true });
+  });
+
+  test.each([
+    [["--every", "5", "--overhead", "1"], "error: --every and --overhead both say when to save; name one\n"],
+    [["--overhead", "100"], 'error: --overhead is "100"; it has to be percent, between 0 and 100\n'],
+    [["--keep", "none"], 'error: --keep is "none"; it has to be a whole number ≥ 1\n'],
+  ])("%j is one line of error", async (args, message) => {
+    expect(await run("train", args)).toEqual({ code: 1, out: "", error: message });
   });
 
   test("a checkpoint that is broken is passed over, with the reason", { timeout: 120_000 }, async () => {

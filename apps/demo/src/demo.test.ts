@@ -40,10 +40,10 @@ const isCheckpoint = (name: string) => name.startsWith("step-");
 type Watcher = (error: string, kill: (signal: NodeJS.Signals) => void) => void;
 
 /** Sends a signal once, as soon as the process has said `text`. */
-function when(text: string, signal: NodeJS.Signals): Watcher {
+function when(text: string | RegExp, signal: NodeJS.Signals): Watcher {
   let sent = false;
   return (error, kill) => {
-    if (sent || !error.includes(text)) return;
+    if (sent || error.search(text) < 0) return;
     sent = true;
     kill(signal);
   };
@@ -65,7 +65,8 @@ describe("demo", () => {
       throughputLost: expect.any(Number),
       seconds: expect.any(Number),
     });
-    expect([5, 10, 15, 20, 25]).toContain(summary.resumedFrom);
+    expect(summary.resumedFrom).toBeGreaterThanOrEqual(5); // where saving is slow, not at a multiple
+    expect(summary.resumedFrom).toBeLessThan(30);
     expect(summary.accuracy).toBeGreaterThan(0.6);
     expect(await readdir(scratch)).toEqual([]);
   });
@@ -128,7 +129,8 @@ describe("train", () => {
     expect(error).toContain('saves by everySteps(2), keeps keepLast(2), keepBest("loss", 1)');
     const left = (await readdir(directory)).filter(isCheckpoint);
     expect(left.length).toBeLessThanOrEqual(3);
-    expect(left).toEqual(expect.arrayContaining(["step-00000010", "step-00000012"]));
+    expect(left.length).toBeGreaterThanOrEqual(2); // the best may be one of the newest
+    expect(left).toContain("step-00000012");
     for (const name of left) expect(error).toMatch(new RegExp(`✓ committed .* ${name} +keep`));
     await rm(directory, { recursive: true });
   });
@@ -154,7 +156,7 @@ describe("train", () => {
   test("a checkpoint that is broken is passed over, with the reason", { timeout: 120_000 }, async () => {
     const directory = join(scratch, "damaged");
     const args = ["--steps", "1000", "--every", "4", "--dir", directory];
-    await run("train", args, when("✓ step-00000008", "SIGTERM"));
+    await run("train", args, when(/✓ step-.*✓ step-/s, "SIGTERM"));
     const [newest = "", before] = (await readdir(directory)).filter(isCheckpoint).sort().reverse();
     const file = join(directory, newest, "model.safetensors");
     const bytes = await readFile(file);

@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import { parseCount, parsePercent, runCommand, stopSignal } from "./command-line";
 import { listRoot } from "./disk";
 import { showDisk } from "./disk-view";
+import type { TrainingEvent } from "./events";
 import { percent } from "./format";
 import { type CheckpointOptions, retentionOf, scheduleOf } from "./keeping";
 import { accuracy } from "./model";
@@ -53,8 +54,11 @@ await runCommand(async () => {
 
   const retention = retentionOf(checkpoints);
   const kept = retention.map(({ name }) => name).join(", ") || "everything";
-  screen.line(`  saves by ${scheduleOf(checkpoints).name}, keeps ${kept}`);
-  const { step, state, test } = await train({ steps, checkpoints }, (event) => view.show(event), stop);
+  const show = (event: TrainingEvent) => {
+    view.show(event);
+    if (event.type === "started") screen.line(`  saves by ${scheduleOf(checkpoints).name}, keeps ${kept}`);
+  };
+  const { step, state, test } = await train({ steps, checkpoints }, show, stop);
   if (retention.length > 0) showDisk(await listRoot(values.dir, retention), screen);
   if (step < steps) {
     screen.line(`Stopped at step ${step} of ${steps}. The same command goes on from there.`);

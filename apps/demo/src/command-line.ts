@@ -17,6 +17,13 @@ export function parseCount(option: string, text: string): number {
   throw new Error(`${option} is ${JSON.stringify(text)}; it has to be a whole number ≥ 1`);
 }
 
+/** @throws Error if `text` is no number of percent between 0 and 100; returns 0.01 for 1 */
+export function parsePercent(option: string, text: string): number {
+  const share = Number(text) / 100;
+  if (share > 0 && share < 1) return share;
+  throw new Error(`${option} is ${JSON.stringify(text)}; it has to be percent, between 0 and 100`);
+}
+
 /**
  * Aborts at the first SIGINT (Ctrl-C) or SIGTERM, so that what runs can end in order; a second one ends
  * the process at once.

@@ -31,8 +31,10 @@ export interface SavedCheckpoint {
   readonly bytes: number;
   /** Milliseconds that training stood still for it. */
   readonly stallMs: number;
-  /** Milliseconds from the call until it was safe, while training went on. */
+  /** Milliseconds from the call until it was safe and older ones were gone, while training went on. */
   readonly tookMs: number;
+  /** Why older ones could not be removed, if so. */
+  readonly housekeeping?: string | undefined;
 }
 
 export type Report = (event: TrainingEvent) => void;

@@ -31,9 +31,10 @@ export class ProgressView {
         break;
       case "committed": {
         this.#writing = "";
-        const { id, bytes: size, stallMs, tookMs } = event.checkpoint;
+        const { id, bytes: size, stallMs, tookMs, housekeeping } = event.checkpoint;
         const times = `stall ${duration(stallMs)}   safe after ${duration(tookMs)}`;
         screen.line(`  ${screen.style("green", "✓")} ${id}   ${bytes(size)}   ${times}`);
+        if (housekeeping) screen.line(`    older ones could not be removed: ${housekeeping}`);
         break;
       }
       case "failed":

@@ -29,7 +29,8 @@ export class SaveWatch {
     this.#committed++;
     const at = performance.now();
     const { id, bytes, stallMs } = result;
-    const checkpoint = { id, step: save.step, bytes, stallMs, tookMs: at - startedAt };
+    const housekeeping = result.housekeeping?.message;
+    const checkpoint = { id, step: save.step, bytes, stallMs, tookMs: at - startedAt, housekeeping };
     this.report({ type: "committed", checkpoint, at });
   }
 

@@ -1,6 +1,8 @@
 import { differences, type Tensors, totalBytes } from "./compare";
 import { listRoot, readNewest } from "./disk";
+import { showDisk } from "./disk-view";
 import { bytes, duration, percent } from "./format";
+import { type CheckpointOptions, retentionOf } from "./keeping";
 import { chooseKillStep, killDuringSave } from "./kill";
 import { ProgressView } from "./progress-view";
 import { Recording } from "./recording";
@@ -23,6 +25,8 @@ export interface Story {
   readonly uninterrupted: Recording;
   readonly killed: Recording;
   readonly resumed: Recording;
+  /** The checkpoints that are there in the end, by id, and the rules that keep them. */
+  readonly kept: ReadonlyMap<string, readonly string[]>;
 }
 
 /** Plays the whole story on the screen. Aborting `signal` kills what runs, and rejects. */
@@ -33,20 +37,25 @@ export async function playStory(options: StoryOptions, screen: Screen, signal: A
   await acts.showDisk();
   const { accuracy, tensors } = await acts.goOn();
   const identical = await acts.compare(reference.tensors, tensors);
+  const kept = await acts.kept();
   const { uninterrupted, killed, resumed } = acts;
-  return { identical, accuracy, uninterrupted, killed, resumed };
+  return { identical, accuracy, uninterrupted, killed, resumed, kept };
 }
 
 class Acts {
   readonly uninterrupted = new Recording();
   readonly killed = new Recording();
   readonly resumed = new Recording();
+  readonly #checkpoints: CheckpointOptions;
 
   constructor(
     private readonly options: StoryOptions,
     private readonly screen: Screen,
     private readonly signal: AbortSignal,
-  ) {}
+  ) {
+    const { directory, every } = options;
+    this.#checkpoints = { directory, when: { every }, keep: { last: 2, every: 4 * every } };
+  }
 
   async trainUninterrupted(): Promise<Outcome> {
     this.screen.heading(
@@ -70,13 +79,11 @@ class Acts {
 
   async showDisk(): Promise<void> {
     const { screen } = this;
-    screen.heading("3. What lies on the disk", "What was committed is whole. What was not is no checkpoint.");
-    for (const { name, bytes: size, committed } of await listRoot(this.options.directory)) {
-      const state = committed
-        ? screen.style("green", "✓ committed  ")
-        : screen.style("yellow", "✗ uncommitted");
-      screen.line(`  ${state}  ${bytes(size).padStart(8)}  ${name}`);
-    }
+    screen.heading(
+      "3. What lies on the disk",
+      "What was committed is whole, and kept by a rule. What was not is no checkpoint.",
+    );
+    showDisk(await this.#disk(), screen);
   }
 
   async goOn(): Promise<Outcome> {
@@ -99,6 +106,16 @@ class Acts {
     return inMemory && onDisk;
   }
 
+  /** What is there in the end. */
+  async kept(): Promise<Story["kept"]> {
+    const committed = (await this.#disk()).filter((entry) => entry.committed);
+    return new Map(committed.map(({ name, keptBy }) => [name, keptBy]));
+  }
+
+  #disk() {
+    return listRoot(this.options.directory, retentionOf(this.#checkpoints));
+  }
+
   #show(where: string, expected: Tensors, actual: Tensors): boolean {
     const differing = differences(expected, actual);
     const size = `${expected.size} tensors, ${bytes(totalBytes(expected))}`;
@@ -118,12 +135,10 @@ class Acts {
   }
 
   #start(recording: Recording, { saving }: { saving: boolean }): TrainingProcess {
-    const { steps, every, directory } = this.options;
+    const { steps } = this.options;
     const view = new ProgressView(this.screen, steps);
-    const training = startTraining(
-      { steps, checkpoints: saving ? { directory, every } : undefined },
-      this.signal,
-    );
+    const checkpoints = saving ? this.#checkpoints : undefined;
+    const training = startTraining({ steps, checkpoints }, this.signal);
     training.on((event) => {
       recording.add(event);
       view.show(event);

@@ -20,7 +20,7 @@ export interface Summary {
 
 /** Shows the tables that the story ends with, and returns their essence. */
 export function summarize(story: Story, seconds: number, screen: Screen): Summary {
-  const { identical, accuracy, uninterrupted, killed, resumed } = story;
+  const { identical, accuracy, uninterrupted, killed, resumed, kept } = story;
   const checkpoints = [...killed.checkpoints, ...resumed.checkpoints];
   const stalls = checkpoints.map(({ stallMs }) => stallMs).sort((a, b) => a - b);
   const stallMs = { p50: stalls[Math.floor(stalls.length / 2)] ?? 0, max: stalls.at(-1) ?? 0 };
@@ -50,8 +50,9 @@ export function summarize(story: Story, seconds: number, screen: Screen): Summar
     bytes(size),
     duration(stall),
     duration(tookMs),
+    kept.get(id)?.join(", ") ?? "deleted",
   ]);
-  for (const line of columns([["Checkpoint", "Size", "Stall", "Safe after"], ...rows]))
+  for (const line of columns([["Checkpoint", "Size", "Stall", "Safe after", "Kept by"], ...rows]))
     screen.line(`  ${line}`);
 
   const throughputLost = speed?.lost ?? null;

@@ -1,27 +1,36 @@
 import { parseArgs } from "node:util";
-import { parseCount, runCommand, stopSignal } from "./command-line";
+import { parseCount, parsePercent, runCommand, stopSignal } from "./command-line";
+import { listRoot } from "./disk";
+import { showDisk } from "./disk-view";
+import type { TrainingEvent } from "./events";
 import { percent } from "./format";
+import { type CheckpointOptions, retentionOf, scheduleOf } from "./keeping";
 import { accuracy } from "./model";
 import { ProgressView } from "./progress-view";
 import { Screen } from "./screen";
 import { train } from "./trainer";
 
 const HELP = `Trains a network on MNIST with WebGPU, and saves checkpoints while training goes on.
-Ctrl-C saves and leaves; a second Ctrl-C leaves at once. The same command again goes on from there.
+Ctrl-C or SIGTERM saves and leaves; a second one leaves at once. The same command again goes on from there.
 
   npm run train -- [options]
 
-  --steps N    train until step N                (default 500)
-  --every K    save a checkpoint every K steps   (default 50)
-  --dir DIR    where checkpoints lie             (default checkpoints)
-  --help       this text
+  --steps N       train until step N                                   (default 500)
+  --every K       save a checkpoint every K steps                      (default 50)
+  --overhead P    save as often as costs P percent of the time at most (instead of --every)
+  --keep N        keep the N newest checkpoints, and the one with the lowest loss
+                  (default: keep all)
+  --dir DIR       where checkpoints lie                                (default checkpoints)
+  --help          this text
 `;
 
 await runCommand(async () => {
   const { values } = parseArgs({
     options: {
       steps: { type: "string", default: "500" },
-      every: { type: "string", default: "50" },
+      every: { type: "string" },
+      overhead: { type: "string" },
+      keep: { type: "string" },
       dir: { type: "string", default: "checkpoints" },
       help: { type: "boolean", short: "h", default: false },
     },
@@ -31,7 +40,11 @@ await runCommand(async () => {
     return 0;
   }
   const steps = parseCount("--steps", values.steps);
-  const every = parseCount("--every", values.every);
+  const checkpoints = {
+    directory: values.dir,
+    when: parseWhen(values),
+    keep: values.keep === undefined ? undefined : { last: parseCount("--keep", values.keep) },
+  };
   const screen = new Screen(process.stderr);
   const view = new ProgressView(screen, steps);
   const stop = stopSignal();
@@ -39,8 +52,14 @@ await runCommand(async () => {
     screen.line("  stopping after this step; once more Ctrl-C leaves at once"),
   );
 
-  const options = { steps, checkpoints: { directory: values.dir, every } };
-  const { step, state, test } = await train(options, (event) => view.show(event), stop);
+  const retention = retentionOf(checkpoints);
+  const kept = retention.map(({ name }) => name).join(", ") || "everything";
+  const show = (event: TrainingEvent) => {
+    view.show(event);
+    if (event.type === "started") screen.line(`  saves by ${scheduleOf(checkpoints).name}, keeps ${kept}`);
+  };
+  const { step, state, test } = await train({ steps, checkpoints }, show, stop);
+  if (retention.length > 0) showDisk(await listRoot(values.dir, retention), screen);
   if (step < steps) {
     screen.line(`Stopped at step ${step} of ${steps}. The same command goes on from there.`);
     return 0;
@@ -49,3 +68,9 @@ await runCommand(async () => {
   screen.line(`Step ${step}: ${percent(share)} of ${test.count} digits that it never saw are right.`);
   return 0;
 });
+
+function parseWhen({ every, overhead }: { every?: string; overhead?: string }): CheckpointOptions["when"] {
+  if (overhead === undefined) return { every: parseCount("--every", every ?? "50") };
+  if (every === undefined) return { overhead: parsePercent("--overhead", overhead) };
+  throw new Error("--every and --overhead both say when to save; name one");
+}

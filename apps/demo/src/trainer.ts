@@ -6,6 +6,7 @@ import { learningRateAt, ratesAt } from "./adamw";
 import { DataOrder, parsePosition } from "./data-order";
 import type { Report } from "./events";
 import { openJax } from "./jax";
+import { type CheckpointOptions, retentionOf, scheduleOf } from "./keeping";
 import { type Examples, readMnist } from "./mnist";
 import { BATCH_SIZE, initialState, type State, trainStep, upload } from "./model";
 import { SaveWatch } from "./save-watch";
@@ -13,8 +14,8 @@ import { SaveWatch } from "./save-watch";
 export interface TrainingOptions {
   /** Steps in all, those before a resumption included. */
   readonly steps: number;
-  /** Where to save, and after how many steps each; without it nothing is saved. */
-  readonly checkpoints?: { readonly directory: string; readonly every: number } | undefined;
+  /** Without it nothing is saved. */
+  readonly checkpoints?: CheckpointOptions | undefined;
 }
 
 export interface Trained {
@@ -25,10 +26,12 @@ export interface Trained {
 }
 
 const SEED = 1;
+/** Who sends SIGTERM to a machine mostly takes it away half a minute later. */
+const DEADLINE_MS = 20_000;
 
 /**
  * Trains until `steps` are done or `signal` is aborted, going on from the newest good checkpoint. What it
- * ends with is saved. A save that fails on the way is reported, and training goes on; if the first one
+ * ends with is saved, and in a hurry if the signal says so. A save that fails on the way is reported, and training goes on; if the first one
  * fails, or the last, so does this.
  */
 export async function train(
@@ -40,7 +43,12 @@ export async function train(
   const { training, test } = await readMnist();
   const checkpointer =
     checkpoints &&
-    (await AsyncCheckpointer.open({ backend: jaxBackend(), sink: fsSink(checkpoints.directory) }));
+    (await AsyncCheckpointer.open({
+      backend: jaxBackend(),
+      sink: fsSink(checkpoints.directory),
+      schedule: scheduleOf(checkpoints),
+      retention: retentionOf(checkpoints),
+    }));
   try {
     let state = initialState(SEED);
     let step = 0;
@@ -66,15 +74,19 @@ export async function train(
       reading = readLoss(next.loss, step, report);
       last = step === steps || signal?.aborted === true || watch.hopeless;
 
-      if (checkpointer && (last || step % checkpoints.every === 0)) {
+      const due = checkpointer?.due(step); // once a step: schedules go by these calls
+      if (checkpointer && (due || last)) {
         const startedAt = performance.now();
-        const save = checkpointer.save({
+        const request = {
           step,
           state,
           metrics: loss === undefined ? {} : { loss },
           training: { epoch: order.position.epoch, learningRate: learningRateAt(step) },
           extra: order.position,
-        });
+        };
+        const save = signal?.aborted
+          ? checkpointer.saveNow({ ...request, deadline: DEADLINE_MS })
+          : checkpointer.save(request);
         if (last) await watch.untilCommitted(save, startedAt);
         else watch.inBackground(save, startedAt);
         await save.staged;

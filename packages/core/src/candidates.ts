@@ -4,8 +4,9 @@
  */
 import { formatId, newestFirst, parseId } from "./checkpoint-id";
 import { RECORD_FILE } from "./commit-record";
-import { asHoldfastError, HoldfastError, isHoldfastError } from "./errors";
+import { HoldfastError, isHoldfastError } from "./errors";
 import { corrupt } from "./fields";
+import { withReader } from "./open-checkpoint";
 import { rejectOnAbort } from "./signals";
 import type { CheckpointReader, Sink } from "./sink";
 import { readStored, type Stored } from "./stored";
@@ -90,45 +91,14 @@ interface Candidate {
   readonly signal: AbortSignal | undefined;
 }
 
-async function withStored<R>(
+function withStored<R>(
   { sink, id, foreign, signal }: Candidate,
   use: (stored: Stored, reader: CheckpointReader) => Promise<R>,
 ): Promise<R> {
-  signal?.throwIfAborted();
-  const opening = sink.open(id);
-  const giveUp = () => void opening.then((late) => late.close()).catch(() => {}); // nobody waits for it any more
-  const opened = await asSinkFailure(sink, id, rejectOnAbort(opening, signal, giveUp), signal);
-  const reader: CheckpointReader = {
-    id,
-    files: opened.files,
-    read: (path, start, into, options) =>
-      asSinkFailure(sink, `${id}/${path}`, opened.read(path, start, into, options), options?.signal),
-    close: () => opened.close(),
-  };
-  try {
+  return withReader(sink, id, signal, async (reader) => {
     if (!foreign && !reader.files.has(RECORD_FILE)) throw corrupt(`${id}/${RECORD_FILE}`, "is missing");
-    return await use(await readStored(reader, signal), reader);
-  } finally {
-    const closed = reader.close();
-    // After an abort it may wait for a read that hangs.
-    if (signal?.aborted) closed.catch(() => {});
-    else await closed;
-  }
-}
-
-/** Whatever a sink throws becomes a HoldfastError, so that a checkpoint that cannot be read is passed over. */
-async function asSinkFailure<R>(
-  sink: Sink,
-  what: string,
-  work: Promise<R>,
-  signal: AbortSignal | undefined,
-): Promise<R> {
-  try {
-    return await work;
-  } catch (error) {
-    if (signal?.aborted) throw error;
-    throw asHoldfastError(error, "SINK_FAILED", `${sink.name}: ${what}`);
-  }
+    return use(await readStored(reader, signal), reader);
+  });
 }
 
 /** Committed and broken ones; what is in progress is nobody's yet. */

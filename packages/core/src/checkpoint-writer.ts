@@ -1,12 +1,18 @@
 /** Writes one run's checkpoints, one after another: gives each its attempt, its time limit and its outcome. */
-import { type CheckpointId, formatId, parseId } from "./checkpoint-id";
 import { asHoldfastError, HoldfastError } from "./errors";
+import type { Housekeeping } from "./housekeeping";
+import { Pace } from "./pace";
 import { type SaveEnvironment, type SaveJob, type Written, writeCheckpoint } from "./save";
 import type { SaveProgress } from "./save-handle";
 import { rejectOnAbort, Watchdog } from "./signals";
-import { type VerifyOptions, verifyCheckpoint } from "./verify";
 
-export type WriteRequest = Omit<SaveJob, "attempt" | "timedOut"> & { readonly step: number };
+export interface WriteRequest extends Omit<SaveJob, "attempt" | "timedOut"> {
+  readonly step: number;
+  /** Aborts, with the error, when the save has a deadline and that has passed. */
+  readonly late: AbortSignal;
+  /** Aborts when there is no time for what follows the commit: it is left to the next save then. */
+  readonly hurry: AbortSignal;
+}
 
 export interface Finished extends Written {
   /** What went wrong after the commit. */
@@ -14,12 +20,14 @@ export interface Finished extends Written {
 }
 
 export class CheckpointWriter {
+  readonly pace = new Pace();
   readonly #runId = randomId();
   #ordinal = 0;
   #swept = false;
 
   constructor(
     private readonly environment: SaveEnvironment,
+    private readonly housekeeping: Housekeeping,
     /** Milliseconds without progress. */
     private readonly timeout: number,
   ) {}
@@ -30,29 +38,39 @@ export class CheckpointWriter {
    */
   async write(request: WriteRequest): Promise<Finished> {
     const { step } = request;
-    const timedOut = new AbortController();
-    const watchdog = new Watchdog(this.timeout, () => timedOut.abort(timeoutError(step, this.timeout)));
+    const stuck = new AbortController();
+    const watchdog = new Watchdog(this.timeout, () => stuck.abort(timeoutError(step, this.timeout)));
+    const timedOut = AbortSignal.any([stuck.signal, request.late]);
     const report = (change: Partial<SaveProgress>) => {
       watchdog.touch();
+      if (change.bytes !== undefined) this.pace.took(change.bytes);
       request.report(change);
     };
     try {
-      await this.#sweepOnce(AbortSignal.any([request.aborted, timedOut.signal]));
+      await this.#sweepOnce(AbortSignal.any([request.aborted, timedOut]));
       const attempt = { runId: this.#runId, step, ordinal: ++this.#ordinal, worldSize: 1 };
-      const written = await writeCheckpoint(
-        { ...request, attempt, timedOut: timedOut.signal, report },
-        this.environment,
-      );
-      const onProgress = () => watchdog.touch();
-      const housekeeping = await this.#supersede(
-        { step, revision: written.revision },
-        { signal: timedOut.signal, onProgress },
-      );
+      this.pace.begin();
+      const written = await writeCheckpoint({ ...request, attempt, timedOut, report }, this.environment);
+      this.pace.end(written.bytes);
+      const housekeeping = await this.#keepHouse(request, written, timedOut, () => watchdog.touch());
       return { ...written, housekeeping };
     } finally {
+      this.pace.end();
       request.snapshot.close();
       watchdog.stop();
     }
+  }
+
+  async #keepHouse(
+    { step, hurry }: WriteRequest,
+    { revision }: Written,
+    timedOut: AbortSignal,
+    onProgress: () => void,
+  ): Promise<HoldfastError | undefined> {
+    if (hurry.aborted) return undefined;
+    const signal = AbortSignal.any([timedOut, hurry]);
+    const undone = await this.housekeeping.after({ step, revision }, { signal, onProgress });
+    return hurry.aborted ? undefined : undone;
   }
 
   /** What killed runs left is removed before the first save needs the room. */
@@ -65,35 +83,6 @@ export class CheckpointWriter {
       });
     }
     this.#swept = true;
-  }
-
-  /**
-   * Reads a new revision back whole, and then deletes the older ones. What fails on the way does not fail
-   * the save, which is committed by now, unless it is that the new revision turns out broken.
-   */
-  async #supersede(committed: CheckpointId, options: VerifyOptions): Promise<HoldfastError | undefined> {
-    try {
-      await rejectOnAbort(this.#deleteOlder(committed, options), options.signal);
-      return undefined;
-    } catch (cause) {
-      const error = asHoldfastError(cause, "SINK_FAILED", "removing older revisions");
-      if (error.code === "CHECKPOINT_CORRUPT" || error.code === "SAFETENSORS_INVALID") throw error;
-      return error;
-    }
-  }
-
-  async #deleteOlder(committed: CheckpointId, options: VerifyOptions): Promise<void> {
-    const { sink, pool } = this.environment;
-    const { list, read } = sink.capabilities;
-    if (committed.revision === 1 || !sink.capabilities.delete || !list || !read) return;
-    await verifyCheckpoint({ sink, pool }, formatId(committed), options);
-    for (const { id, state } of await sink.list()) {
-      const stored = parseId(id);
-      const older = stored?.step === committed.step && stored.revision < committed.revision;
-      options.signal.throwIfAborted(); // given up: the next save may be under way
-      if (older && state === "committed") await sink.delete(id);
-      options.onProgress();
-    }
   }
 }
 

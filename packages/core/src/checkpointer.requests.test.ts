@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { AsyncCheckpointer, type SaveRequest } from "./checkpointer";
+import { AsyncCheckpointer } from "./checkpointer";
 import { hostBackend } from "./host-backend";
 import { memorySink } from "./memory-sink";
+import type { SaveRequest } from "./save-request";
 import { TestBackend } from "./test-backends";
 import { TestSink } from "./test-kit";
 

@@ -30,7 +30,7 @@ describe("saving a step again", () => {
     expect(await second).not.toHaveProperty("housekeeping");
     expect(await contents(sink.inner)).toEqual(["step-00000007.r2 committed"]);
     expect(await stored(sink.inner, 7)).toEqual(frozen(exampleState(2)));
-    expect(sink.calls[0]).toBe("open step-00000007.r2");
+    expect(sink.calls.slice(0, 2)).toEqual(["list", "open step-00000007.r2"]);
     const read = [
       "checkpoint.json",
       "manifest.json",
@@ -66,7 +66,7 @@ describe("saving a step again", () => {
     sink.hooks.delete = failing(new Error("EBUSY"));
     expect(await save()).toMatchObject({
       id: "step-00000007.r2",
-      housekeeping: { code: "SINK_FAILED", message: "removing older revisions: EBUSY" },
+      housekeeping: { code: "SINK_FAILED", message: "removing older checkpoints: EBUSY" },
     });
   });
 

@@ -6,6 +6,7 @@ import { ChunkPool } from "./chunk-pool";
 import { failuresOf, leaveSink, together, useSink } from "./closing";
 import { HoldfastError } from "./errors";
 import { flatten } from "./flatten";
+import { Housekeeping } from "./housekeeping";
 import { type CheckpointerOptions, resolveOptions } from "./options";
 import {
   type Found,
@@ -18,26 +19,13 @@ import {
   type Resumed,
   restore,
 } from "./restore";
-import type { Save } from "./save-handle";
+import type { Save, SaveHandle } from "./save-handle";
 import { SaveLine } from "./save-line";
+import { checkDeadline, lineRequest, type SaveNowRequest, type SaveRequest } from "./save-request";
 import type { FlatState, StateForm, StateOf } from "./state";
 import { TensorMap } from "./tensor-map";
-import { encodeTraining, type TrainingState } from "./training-state";
+import { Timetable } from "./timetable";
 import { newestVerified } from "./verify";
-
-export interface SaveRequest<S> {
-  /** A whole number ≥ 0. A step that was saved before gets a new revision beside it. */
-  readonly step: number;
-  /** Named groups of tensors, each a tree. */
-  readonly state: S;
-  readonly training?: TrainingState;
-  /** Finite numbers by name. */
-  readonly metrics?: Readonly<Record<string, number>>;
-  /** Any JSON: the state of random generators, the position in the data. */
-  readonly extra?: unknown;
-  /** Aborts this save. */
-  readonly signal?: AbortSignal;
-}
 
 /**
  * Asynchronous checkpoints of tensors of type `T`.
@@ -49,6 +37,7 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
   readonly #resumable: Resumable;
   readonly #device: ByteBudget;
   readonly #timeout: number;
+  readonly #timetable: Timetable | undefined;
   /** Restores and the like that are under way. */
   readonly #busy = new Set<Promise<unknown>>();
   #closed: Promise<void> | undefined;
@@ -56,18 +45,21 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
   #form: StateForm | undefined;
 
   private constructor(options: CheckpointerOptions<Backend | readonly Backend[]>) {
-    const { backends, sink, host, device, whenBusy, timeout, digest, maxShardBytes, onFailure } =
-      resolveOptions(options);
+    const resolved = resolveOptions(options);
+    const { backends, sink, host, device, timeout, digest, maxShardBytes } = resolved;
     const pool = new ChunkPool({ bytes: host, shared: sink.capabilities.sharedMemory });
     this.#timeout = timeout;
+    this.#timetable = resolved.schedule && new Timetable(resolved.schedule);
     this.#device = new ByteBudget(device);
     this.#resumable = { backends, sink, pool };
-    const writer = new CheckpointWriter({ sink, pool, digest, maxShardBytes }, timeout);
+    const housekeeping = new Housekeeping({ sink, pool }, resolved.retention);
+    const writer = new CheckpointWriter({ sink, pool, digest, maxShardBytes }, housekeeping, timeout);
+    const { whenBusy, onFailure } = resolved;
     this.#line = new SaveLine({ writer, device: this.#device, whenBusy, onFailure });
     useSink(sink);
   }
 
-  /** @throws HoldfastError `INVALID_ARGUMENT`, `BUDGET_TOO_SMALL` */
+  /** @throws HoldfastError `INVALID_ARGUMENT`, `BUDGET_TOO_SMALL`, `UNSUPPORTED` if the sink cannot do what `retention` needs */
   static async open<const B extends Backend | readonly Backend[]>(
     options: CheckpointerOptions<B>,
   ): Promise<AsyncCheckpointer<TensorOf<B>>> {
@@ -79,20 +71,39 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
    * @throws HoldfastError `INVALID_ARGUMENT`, `INVALID_STATE`, `NOT_JSON`, `TENSOR_NOT_READABLE`, `DEVICE_LOST`, `CLOSED`
    */
   save<S extends object>(request: SaveRequest<S & StateOf<S, T>>): Save {
-    const startedAt = performance.now();
     this.#assertOpen();
-    const { step, state, metrics = {}, signal } = request;
-    if (!Number.isSafeInteger(step) || step < 0)
-      throw invalid(`step is ${step}; it has to be a whole number ≥ 0`);
-    const trainingState = encodeTraining(request);
-    return this.#line.add({
-      step,
-      state: this.#flatten(state),
-      trainingState,
-      metrics: { ...metrics },
-      signal,
-      startedAt,
-    });
+    return this.#timed(this.#line.add(this.#lineRequest(request)));
+  }
+
+  /**
+   * Saves before the machine is taken away (SIGTERM of a spot machine): what is not committed `deadline`
+   * milliseconds from now is given up, and `committed` rejects with `TIMEOUT`. Returns at once, as `save` does.
+   *
+   * Saves that wait in line are dropped (`aborted`), and this one is never skipped. The one that is being written
+   * goes on if both can be expected to be committed in time, going by how fast it and the one before were; is
+   * aborted, unless it is being committed, once only this one can; and goes on too if not even this one can, as an
+   * older checkpoint is better than none. It has the same deadline then. Retention waits for the next save.
+   * @throws HoldfastError as `save`, and `INVALID_ARGUMENT` for a deadline that is none
+   */
+  saveNow<S extends object>(request: SaveNowRequest<S & StateOf<S, T>>): Save {
+    this.#assertOpen();
+    checkDeadline(request.deadline);
+    const { deadline } = request;
+    return this.#timed(this.#line.addNow(this.#lineRequest(request), deadline));
+  }
+
+  /**
+   * Whether the schedule wants a save now. Call it once in each step, whether it is due or not: schedules go by
+   * these calls. Never while a save is under way, and never twice for the same step.
+   * @throws HoldfastError `INVALID_ARGUMENT` without a `schedule`, or if `step` is no whole number ≥ 0; `CLOSED`
+   */
+  due(step: number): boolean {
+    this.#assertOpen();
+    if (this.#timetable) return this.#timetable.due(step);
+    throw new HoldfastError(
+      "INVALID_ARGUMENT",
+      "nothing is due without a schedule: pass one to open, such as schedule: everySteps(100)",
+    );
   }
 
   /** Allocates ahead what the saves of this state will need, so that the first one does not stall for it. */
@@ -124,7 +135,11 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
     state: S & StateOf<S, T>,
     options: RestoreOptions = {},
   ): Promise<Resumed<S> | undefined> {
-    return this.#during(() => restore<S>(this.#resumable, state, this.#flatten(state), options));
+    const resumed = await this.#during(() =>
+      restore<S>(this.#resumable, state, this.#flatten(state), options),
+    );
+    if (resumed) this.#timetable?.restored(resumed.step);
+    return resumed;
   }
 
   /**
@@ -185,11 +200,18 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
     return flat;
   }
 
+  #lineRequest(request: SaveRequest<object>) {
+    return lineRequest(request, (state) => this.#flatten(state));
+  }
+
+  /** Tells the schedule of a save. */
+  #timed(save: SaveHandle): Save {
+    this.#timetable?.began(save.step);
+    void save.ended.then(() => this.#timetable?.ended(save.stallMs));
+    return save;
+  }
+
   #assertOpen(): void {
     if (this.#closed) throw new HoldfastError("CLOSED", "this checkpointer was closed; open another");
   }
-}
-
-function invalid(rule: string): HoldfastError {
-  return new HoldfastError("INVALID_ARGUMENT", rule);
 }

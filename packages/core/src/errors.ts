@@ -35,7 +35,7 @@ export const ERROR_CODES = {
     "Another process took the root's lock over while this one was not heard of. Nothing was committed.",
   CHECKPOINT_EXISTS: "A checkpoint of this id is already committed. Committed bytes are never rewritten.",
   TIMEOUT:
-    "No progress for `timeout` milliseconds. The save was given up; earlier checkpoints are untouched.",
+    "No progress for `timeout` milliseconds, or not committed by the `deadline` of `saveNow`. The save was given up; earlier checkpoints are untouched.",
   COMMIT_UNCERTAIN:
     "The storage failed or hung during the one atomic step. The checkpoint is whole or absent: list to see which.",
 

@@ -1,7 +1,7 @@
 export type * from "./backend";
 export type { PassedOver, Selection } from "./candidates";
 export { type CheckpointId, formatId, newestFirst, parseId } from "./checkpoint-id";
-export { AsyncCheckpointer, type SaveRequest } from "./checkpointer";
+export { AsyncCheckpointer } from "./checkpointer";
 export { MiB } from "./chunk-pool";
 export { RECORD_FILE } from "./commit-record";
 export { BlockDigests, type DigestAlgorithm, Digester, isDigestAlgorithm } from "./digest";
@@ -13,9 +13,13 @@ export { MANIFEST_FILE } from "./manifest";
 export type { MatchOptions } from "./match";
 export { memorySink } from "./memory-sink";
 export type { CheckpointerOptions } from "./options";
+export { overhead } from "./overhead";
 export { isSafeName, isSafePath } from "./paths";
 export type { Found, Loaded, LoadOptions, RestoreOptions, Resumed } from "./restore";
+export { type CheckpointSummary, keepBest, keepEvery, keepLast, type RetentionPolicy } from "./retention";
 export type { Committed, NotCommitted, Save, SaveProgress, SaveResult, SaveStage } from "./save-handle";
+export type { SaveNowRequest, SaveRequest } from "./save-request";
+export { everyMinutes, everySteps, type Moment, type Schedule } from "./schedule";
 export type * from "./sink";
 export type { StateOf } from "./state";
 export {

@@ -2,7 +2,9 @@ import type { Backend } from "./backend";
 import { MiB } from "./chunk-pool";
 import { type DigestAlgorithm, isDigestAlgorithm } from "./digest";
 import { HoldfastError } from "./errors";
+import type { RetentionPolicy } from "./retention";
 import type { Save } from "./save-handle";
+import type { Schedule } from "./schedule";
 import type { Sink } from "./sink";
 
 export interface CheckpointerOptions<B extends Backend | readonly Backend[]> {
@@ -18,6 +20,13 @@ export interface CheckpointerOptions<B extends Backend | readonly Backend[]> {
      */
     readonly device?: number | "auto";
   };
+  /**
+   * Which checkpoints stay when a newer one was committed: those that any of these keeps, and always the newest
+   * itself. The others are deleted once it was read back whole and found good. Default: all stay.
+   */
+  readonly retention?: readonly RetentionPolicy[];
+  /** When `due` says that it is time to save: `everySteps(100)`, `everyMinutes(10)`, `overhead(0.01)`. */
+  readonly schedule?: Schedule;
   /** While a save is being written, the next one waits in line, or is dropped with outcome `skipped`. Default `"wait"`. */
   readonly whenBusy?: "wait" | "skip";
   /** Milliseconds without any progress after which a save is given up. Default 300,000; `Infinity` for never. */
@@ -33,7 +42,7 @@ export interface CheckpointerOptions<B extends Backend | readonly Backend[]> {
 /** The options with their defaults, checked. `host` and `device` are bytes. */
 export function resolveOptions(options: CheckpointerOptions<Backend | readonly Backend[]>) {
   const { backend, sink, memory = {}, whenBusy = "wait", timeout = 300_000 } = options;
-  const { digest = "xxh64", maxShardBytes = 5_000_000_000, onFailure } = options;
+  const { digest = "xxh64", maxShardBytes = 5_000_000_000, onFailure, retention = [], schedule } = options;
   const { host = 256 * MiB, device = "auto" } = memory;
   const backends: readonly Backend[] = Array.isArray(backend) ? backend : [backend];
   for (const { name, protocol } of [...backends, sink]) {
@@ -48,8 +57,37 @@ export function resolveOptions(options: CheckpointerOptions<Backend | readonly B
   check(timeout > 0, `timeout is ${timeout}; it has to be milliseconds > 0, or Infinity`);
   check(isDigestAlgorithm(digest), `digest is ${digest}; it has to be "xxh64" or "sha256"`);
   check(maxShardBytes > 0, `maxShardBytes is ${maxShardBytes}; it has to be > 0`);
+  check(
+    Array.isArray(retention) && retention.every((policy) => typeof policy?.keep === "function"),
+    "retention has to be a list of policies: [keepLast(3)]",
+  );
+  check(
+    schedule === undefined || typeof schedule?.start === "function",
+    "schedule has to be one, as everySteps(100) returns it",
+  );
+  checkCanPrune(sink, retention);
   const limits = { host, device: device === "auto" ? Number.POSITIVE_INFINITY : device };
-  return { backends, sink, ...limits, whenBusy, timeout, digest, maxShardBytes, onFailure };
+  return {
+    backends,
+    sink,
+    ...limits,
+    retention,
+    schedule,
+    whenBusy,
+    timeout,
+    digest,
+    maxShardBytes,
+    onFailure,
+  };
+}
+
+function checkCanPrune({ name, capabilities }: Sink, retention: readonly RetentionPolicy[]): void {
+  const missing = (["list", "read", "delete"] as const).filter((capability) => !capabilities[capability]);
+  if (retention.length === 0 || missing.length === 0) return;
+  throw new HoldfastError(
+    "UNSUPPORTED",
+    `retention needs a sink that can list, read and delete; ${name} cannot ${missing.join(", ")}`,
+  );
 }
 
 function check(holds: boolean, rule: string): void {

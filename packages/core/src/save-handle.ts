@@ -26,7 +26,7 @@ export interface Committed {
   readonly mode: SnapshotMode;
   /** Milliseconds from the call of `save` until the tensors could change. */
   readonly stallMs: number;
-  /** What went wrong after the commit, while an older revision was to be removed: it is still there. */
+  /** What went wrong after the commit, while older checkpoints were to be removed: what was not is still there. */
   readonly housekeeping?: HoldfastError;
 }
 
@@ -59,6 +59,8 @@ export interface Save {
 export class SaveHandle implements Save {
   readonly aborted = new AbortController();
   readonly stagedGate = new Deferred<void>();
+  /** Milliseconds from the call of `save` until the tensors could change; 0 until they can. */
+  stallMs = 0;
   readonly #committedGate = new Deferred<SaveResult>();
   #progress: SaveProgress = { stage: "waiting", bytes: 0, totalBytes: 0 };
   #changed = new Deferred<void>();

@@ -4,11 +4,13 @@
  */
 import type { ByteBudget } from "./budget";
 import type { CheckpointWriter } from "./checkpoint-writer";
+import { timeToGoOn, tooLate } from "./deadline";
 import { asHoldfastError, type HoldfastError } from "./errors";
-import { type NotCommitted, type Save, SaveHandle } from "./save-handle";
+import { type Entry, type LineRequest, newEntry, notCommitted } from "./line-entry";
+import type { NotCommitted, Save, SaveHandle } from "./save-handle";
 import { Deferred } from "./signals";
 import { SnapshotSet } from "./snapshot-set";
-import type { FlatState } from "./state";
+import { UnseenFailures } from "./unseen-failures";
 
 export interface SaveLineOptions {
   readonly writer: CheckpointWriter;
@@ -17,57 +19,50 @@ export interface SaveLineOptions {
   readonly onFailure: ((error: HoldfastError, save: Save) => void) | undefined;
 }
 
-export interface LineRequest {
-  readonly step: number;
-  readonly state: FlatState;
-  readonly trainingState: Uint8Array;
-  readonly metrics: Readonly<Record<string, number>>;
-  readonly signal: AbortSignal | undefined;
-  /** `performance.now()` when the caller asked. */
-  readonly startedAt: number;
-}
-
-/** A failure, and the save whose `staged` tells of it if somebody takes that. */
-interface Failure {
-  readonly handle: SaveHandle;
-  readonly error: HoldfastError;
-  teller: SaveHandle | undefined;
-}
-
 /** The one being written, and one behind it. */
 const SNAPSHOTS = 2;
-
-interface Entry {
-  readonly handle: SaveHandle;
-  readonly request: LineRequest;
-  snapshot: SnapshotSet | undefined;
-  stallMs: number;
-}
 
 export class SaveLine {
   readonly #line: Entry[] = [];
   #writing: Entry | undefined;
   #idle: Deferred<void> | undefined;
-  #failures: Failure[] = [];
+  readonly #failures = new UnseenFailures();
 
   constructor(private readonly options: SaveLineOptions) {}
 
   /** Puts a save in line. Throws, having done nothing, if its tensors are looked at now and cannot be read. */
-  add(request: LineRequest): Save {
-    const handle = new SaveHandle(request.step);
-    const entry: Entry = { handle, request, snapshot: undefined, stallMs: 0 };
-    const { signal } = request;
-    if (signal?.aborted) return this.#endUntouched(entry, "aborted");
+  add(request: LineRequest): SaveHandle {
+    const entry = newEntry(request);
+    if (request.signal?.aborted) return this.#endUntouched(entry, "aborted");
     if (this.#line.length > 0 && this.options.whenBusy === "skip")
       return this.#endUntouched(entry, "skipped");
-    if (this.#line.length < SNAPSHOTS) this.#stage(entry);
-    this.#line.push(entry);
-    const abort = () => handle.abort();
-    signal?.addEventListener("abort", abort, { once: true });
-    handle.ended.then(() => signal?.removeEventListener("abort", abort));
-    handle.aborted.signal.addEventListener("abort", () => this.#dropIfWaiting(entry), { once: true });
-    this.#advance();
-    return handle;
+    return this.#enter(entry);
+  }
+
+  /** Puts a save that has to be committed in `deadline` ms in the place of all that wait (see `saveNow`). */
+  addNow(request: LineRequest, deadline: number): SaveHandle {
+    const entry = newEntry(request);
+    if (request.signal?.aborted) return this.#endUntouched(entry, "aborted");
+    const running = this.#writing;
+    // From the end, so that none moves up only to be dropped.
+    for (const waiting of [...this.#line].reverse()) if (waiting !== running) waiting.handle.abort();
+    for (const hurried of [running, entry]) hurried?.hurry.abort();
+    this.#enter(entry);
+    const left = deadline - (performance.now() - request.startedAt);
+    const after = (ms: number, act: () => void) => {
+      const timer = setTimeout(act, ms);
+      void entry.handle.ended.then(() => clearTimeout(timer));
+    };
+    after(left, () => {
+      if (running) this.#giveUp(running, deadline);
+      this.#giveUp(entry, deadline);
+    });
+    if (running) {
+      const goOn = timeToGoOn(left, this.options.writer.pace, running.request.state, request.state);
+      if (goOn === 0) running.handle.abort();
+      else if (goOn !== undefined) after(goOn, () => running.handle.abort());
+    }
+    return entry.handle;
   }
 
   /** Resolves when no save is under way or waiting. */
@@ -79,7 +74,20 @@ export class SaveLine {
 
   /** The failures that nobody has looked at so far, the oldest first. */
   get unseenFailures(): readonly HoldfastError[] {
-    return this.#unseen().map(({ error }) => error);
+    return this.#failures.errors;
+  }
+
+  #enter(entry: Entry): SaveHandle {
+    const { handle, request } = entry;
+    if (this.#line.length < SNAPSHOTS) this.#stage(entry);
+    this.#line.push(entry);
+    const abort = () => handle.abort();
+    request.signal?.addEventListener("abort", abort, { once: true });
+    handle.ended.then(() => request.signal?.removeEventListener("abort", abort));
+    const drop = () => this.#dropIfWaiting(entry, () => handle.end(notCommitted("aborted", entry)));
+    handle.aborted.signal.addEventListener("abort", drop, { once: true });
+    this.#advance();
+    return handle;
   }
 
   #advance(): void {
@@ -101,7 +109,7 @@ export class SaveLine {
     const snapshot = new SnapshotSet(entry.request.state, this.options.device);
     entry.snapshot = snapshot;
     // Retained tensors are safe when `save` returns, however late the caller looks.
-    if (snapshot.mode === "retained") entry.stallMs = performance.now() - entry.request.startedAt;
+    if (snapshot.mode === "retained") entry.handle.stallMs = performance.now() - entry.request.startedAt;
     // Once the save is over nobody reads the tensors, even if the device never confirms its copy.
     Promise.race([snapshot.staged, entry.handle.ended]).then(
       () => this.#staged(entry),
@@ -121,12 +129,11 @@ export class SaveLine {
 
   /** The tensors may change now. That is the moment to tell of an earlier failure that nobody looked at. */
   #staged(entry: Entry): void {
-    if (entry.snapshot?.mode !== "retained") entry.stallMs = performance.now() - entry.request.startedAt;
-    const [failure] = this.#unseen();
-    if (failure && failure.handle !== entry.handle) {
-      failure.teller = entry.handle;
-      entry.handle.stagedGate.reject(failure.error);
-    } else entry.handle.stagedGate.resolve();
+    if (entry.snapshot?.mode !== "retained")
+      entry.handle.stallMs = performance.now() - entry.request.startedAt;
+    const failure = this.#failures.tellBy(entry.handle);
+    if (failure) entry.handle.stagedGate.reject(failure);
+    else entry.handle.stagedGate.resolve();
   }
 
   async #write(entry: Entry): Promise<void> {
@@ -137,14 +144,15 @@ export class SaveLine {
     if (!snapshot) return;
     try {
       const report = handle.report.bind(handle);
-      const request = { step, form, snapshot, trainingState, metrics, aborted, report };
+      const signals = { aborted, late: entry.late.signal, hurry: entry.hurry.signal };
+      const request = { step, form, snapshot, trainingState, metrics, ...signals, report };
       const { id, bytes, housekeeping } = await this.options.writer.write(request);
       const result = {
         outcome: "committed",
         id,
         bytes,
         mode: snapshot.mode,
-        stallMs: entry.stallMs,
+        stallMs: handle.stallMs,
       } as const;
       handle.end(housekeeping ? { ...result, housekeeping } : result);
     } catch (error) {
@@ -159,19 +167,21 @@ export class SaveLine {
     handle.fail(error);
     // Thrown errors of the caller's are the caller's: they may not stop the line.
     if (onFailure) queueMicrotask(() => onFailure(error, handle));
-    else this.#failures.push({ handle, error, teller: undefined });
+    else this.#failures.add(handle, error);
   }
 
-  #unseen(): readonly Failure[] {
-    this.#failures = this.#failures.filter(({ handle, teller }) => !handle.watched && !teller?.stagedTaken);
-    return this.#failures;
+  /** Its deadline has passed, `deadline` ms after it was asked for, or that of the one behind it. */
+  #giveUp(entry: Entry, deadline: number): void {
+    const error = tooLate(entry.handle.step, deadline);
+    entry.late.abort(error);
+    this.#dropIfWaiting(entry, () => this.#fail(entry, error));
   }
 
-  #dropIfWaiting(entry: Entry): void {
+  #dropIfWaiting(entry: Entry, end: () => void): void {
     if (entry === this.#writing || !this.#line.includes(entry)) return;
     entry.snapshot?.close();
     if (!entry.snapshot) this.#staged(entry);
-    entry.handle.end(notCommitted("aborted", entry));
+    end();
     this.#leave(entry);
   }
 
@@ -181,13 +191,9 @@ export class SaveLine {
     this.#advance();
   }
 
-  #endUntouched(entry: Entry, outcome: NotCommitted["outcome"]): Save {
+  #endUntouched(entry: Entry, outcome: NotCommitted["outcome"]): SaveHandle {
     this.#staged(entry);
     entry.handle.end(notCommitted(outcome, entry));
     return entry.handle;
   }
-}
-
-function notCommitted(outcome: NotCommitted["outcome"], { snapshot, stallMs }: Entry): NotCommitted {
-  return { outcome, id: undefined, bytes: 0, mode: snapshot?.mode, stallMs };
 }

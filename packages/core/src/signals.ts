@@ -47,7 +47,7 @@ export async function rejectAfter<T>(promise: Promise<T>, ms: number, error: () 
 /** A watchdog looks this often in its time, to tell time that passed from time in which nothing could run. */
 const LOOKS = 8;
 /** Timers of more than 2^31 − 1 ms fire at once. */
-const MAX_TIMER = 2 ** 31 - 1;
+export const MAX_TIMER = 2 ** 31 - 1;
 
 /**
  * Calls `expire` once when nothing has touched it for `ms`. Time by which its timers are late does not

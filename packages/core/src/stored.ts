@@ -44,22 +44,27 @@ const LARGEST_RECORD = 64 * 1024 * 1024;
 const LARGEST_MANIFEST = 1024 * 1024 * 1024;
 
 /**
- * Reads what a checkpoint says of itself, and checks all of it but the tensors' bytes.
- * @throws HoldfastError `CHECKPOINT_CORRUPT`, `SCHEMA_TOO_NEW`, `SAFETENSORS_INVALID`, `UNSAFE_PATH`
+ * Reads the commit record. What it says is true if the checkpoint was committed; of the files it tells nothing.
+ * @throws HoldfastError `CHECKPOINT_CORRUPT` if there is none, or no valid one; `SCHEMA_TOO_NEW`
  */
-export async function readStored(reader: CheckpointReader, signal?: AbortSignal): Promise<Stored> {
-  if (!reader.files.has(RECORD_FILE)) return readForeign(reader, signal);
+export async function readRecord(reader: CheckpointReader, signal?: AbortSignal) {
   const digesters = new Map<DigestAlgorithm, Digester>();
   const digesterOf = async (algorithm: DigestAlgorithm) => {
     const digester = digesters.get(algorithm) ?? (await Digester.create(algorithm));
     digesters.set(algorithm, digester);
     return digester;
   };
-  const record = await decodeRecord(
-    await readWhole(reader, RECORD_FILE, LARGEST_RECORD, signal),
-    reader.id,
-    digesterOf,
-  );
+  const bytes = await readWhole(reader, RECORD_FILE, LARGEST_RECORD, signal);
+  return { record: await decodeRecord(bytes, reader.id, digesterOf), digesterOf };
+}
+
+/**
+ * Reads what a checkpoint says of itself, and checks all of it but the tensors' bytes.
+ * @throws HoldfastError `CHECKPOINT_CORRUPT`, `SCHEMA_TOO_NEW`, `SAFETENSORS_INVALID`, `UNSAFE_PATH`
+ */
+export async function readStored(reader: CheckpointReader, signal?: AbortSignal): Promise<Stored> {
+  if (!reader.files.has(RECORD_FILE)) return readForeign(reader, signal);
+  const { record, digesterOf } = await readRecord(reader, signal);
   const [ref] = record.manifests;
   if (!ref || record.worldSize > 1) {
     throw new HoldfastError(

@@ -1,7 +1,7 @@
 // Saves one checkpoint after another until it is killed. Usage: node saver.mjs ROOT
 // Prints a line when it starts, and one for each commit; `tests/kill.test.ts` kills it somewhere between.
 import { writeSync } from "node:fs";
-import { AsyncCheckpointer, hostBackend } from "@holdfast/core";
+import { AsyncCheckpointer, hostBackend, keepLast } from "@holdfast/core";
 import { fsSink } from "@holdfast/sink-fs";
 import { blankState, fillState, overwrite, stateDiffers } from "./saved-state.mjs";
 
@@ -9,6 +9,7 @@ const root = process.argv[2] ?? "";
 const checkpointer = await AsyncCheckpointer.open({
   backend: hostBackend(),
   sink: fsSink(root),
+  retention: [keepLast(2)], // so that kills fall on reading back and on deleting too
   memory: { host: 256 * 1024, device: 64 * 1024 * 1024 },
 });
 const state = blankState();

@@ -81,7 +81,7 @@ class Acts {
     const { screen } = this;
     screen.heading(
       "3. What lies on the disk",
-      "What was committed is whole, and kept by a rule. What was not is no checkpoint.",
+      "What was committed is whole, and stays as long as a rule keeps it. What was not is no checkpoint.",
     );
     showDisk(await this.#disk(), screen);
   }

@@ -92,8 +92,8 @@ test("aborted at any moment, a save is either committed and listed, or aborted a
   const outcomes = new Set<string>();
   for (let moment = 0; moment < 400; moment += 3) {
     const sink = new TestSink();
-    const begun = new Promise<void>((resolve) => {
-      sink.hooks.begin = (run) => {
+    const writing = new Promise<void>((resolve) => {
+      sink.hooks.list = (run) => {
         resolve();
         return run();
       };
@@ -101,7 +101,7 @@ test("aborted at any moment, a save is either committed and listed, or aborted a
     const checkpointer = await AsyncCheckpointer.open({ backend: new TestBackend(), sink });
     const save = checkpointer.save({ step: 1, state: { model: [new Float32Array(3)] } });
     // The digests' WebAssembly is awaited for longer than any number of microtasks.
-    if (moment >= 30) await begun;
+    if (moment >= 30) await writing;
     for (let i = 0; i < moment; i++) await undefined;
     save.abort();
     const { outcome } = await save.committed;

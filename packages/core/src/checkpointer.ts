@@ -21,7 +21,7 @@ import {
 } from "./restore";
 import type { Save, SaveHandle } from "./save-handle";
 import { SaveLine } from "./save-line";
-import { checkDeadline, lineRequest, type SaveNowRequest, type SaveRequest } from "./save-request";
+import { checkedDeadline, lineRequest, type SaveNowRequest, type SaveRequest } from "./save-request";
 import type { FlatState, StateForm, StateOf } from "./state";
 import { TensorMap } from "./tensor-map";
 import { Timetable } from "./timetable";
@@ -54,12 +54,11 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
     this.#resumable = { backends, sink, pool };
     const housekeeping = new Housekeeping({ sink, pool }, resolved.retention);
     const writer = new CheckpointWriter({ sink, pool, digest, maxShardBytes }, housekeeping, timeout);
-    const { whenBusy, onFailure } = resolved;
-    this.#line = new SaveLine({ writer, device: this.#device, whenBusy, onFailure });
+    this.#line = new SaveLine({ ...resolved, writer, device: this.#device });
     useSink(sink);
   }
 
-  /** @throws HoldfastError `INVALID_ARGUMENT`, `BUDGET_TOO_SMALL`, `UNSUPPORTED` if the sink cannot do what `retention` needs */
+  /** @throws HoldfastError `INVALID_ARGUMENT`, `BUDGET_TOO_SMALL`, `UNSUPPORTED` if the sink cannot do what retention needs */
   static async open<const B extends Backend | readonly Backend[]>(
     options: CheckpointerOptions<B>,
   ): Promise<AsyncCheckpointer<TensorOf<B>>> {
@@ -87,8 +86,7 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
    */
   saveNow<S extends object>(request: SaveNowRequest<S & StateOf<S, T>>): Save {
     this.#assertOpen();
-    checkDeadline(request.deadline);
-    const { deadline } = request;
+    const deadline = checkedDeadline(request);
     return this.#timed(this.#line.addNow(this.#lineRequest(request), deadline));
   }
 

@@ -4,55 +4,53 @@
  */
 
 /** Short enough that nobody sees a frame late, and long enough that turns cost nothing. */
-const STRETCH_MS = 4;
-/** Where others keep the thread for longer than that at a time, we may take a quarter of what they take. */
-const OTHERS_TO_US = 4;
+const STRETCH_MS = 3;
+/** Where others keep the thread for longer than that at a time, we may take half of what they take. */
+const OTHERS_TO_US = 2;
 
-let lastTurn = 0;
+/** When work began in this turn; undefined if there was none. */
+let begunAt: number | undefined;
 let stretch = STRETCH_MS;
 
-/** Whether whoever works has worked long enough for now. */
+/** Whether whoever works has worked long enough for this turn. */
 export function turnIsDue(): boolean {
-  return performance.now() - lastTurn > stretch;
+  const now = performance.now();
+  if (begunAt === undefined) {
+    begunAt = now;
+    afterTurn(() => {
+      begunAt = undefined;
+    });
+  }
+  return now - begunAt > stretch;
 }
 
 /** Resolves after the event loop took a turn. */
 export async function nextTurn(): Promise<void> {
   const asked = performance.now();
-  await new Promise<void>((resolve) => {
-    waiting.push(resolve);
-    if (waiting.length === 1) post();
-  });
-  lastTurn = performance.now();
-  stretch = Math.max(STRETCH_MS, (lastTurn - asked) / OTHERS_TO_US);
+  await new Promise<void>(afterTurn);
+  begunAt = undefined;
+  stretch = Math.max(STRETCH_MS, (performance.now() - asked) / OTHERS_TO_US);
 }
 
-const waiting: (() => void)[] = [];
-
-/** Node's ports keep the process alive while they listen, unless told otherwise. */
-interface Port extends MessagePort {
-  ref?(): void;
-  unref?(): void;
-}
-let ports: readonly [Port, Port] | undefined;
+type Later = (then: () => void) => void;
 
 /**
- * A message to ourselves, there and back: what browsers and Node have that takes a turn and no time (timers take
- * 1 to 4 ms). Node hands over all messages of one port in one turn, those that come meanwhile too, so that one
- * way would not do.
+ * A turn is over when timers were served. Node's come after 1 ms at the earliest, which is short against a stretch;
+ * browsers make them wait for 4 ms, and in the background for a second, but serve timers between messages.
  */
-function post(): void {
-  ports ??= open();
-  for (const port of ports) port.ref?.();
-  ports[0].postMessage(undefined);
+const afterTurn: Later = "setImmediate" in globalThis ? byTimer() : byMessage();
+
+function byTimer(): Later {
+  const { setTimeout } = globalThis; // the real one, whatever a test makes of it later
+  return (then) => setTimeout(then, 0);
 }
 
-function open(): readonly [Port, Port] {
-  const { port1, port2 }: { port1: Port; port2: Port } = new MessageChannel();
-  port2.onmessage = () => port2.postMessage(undefined);
-  port1.onmessage = () => {
-    for (const port of [port1, port2]) port.unref?.();
-    for (const resolve of waiting.splice(0)) resolve();
+function byMessage(): Later {
+  const { port1, port2 } = new MessageChannel();
+  const waiting: (() => void)[] = [];
+  port1.onmessage = () => waiting.shift()?.();
+  return (then) => {
+    waiting.push(then);
+    port2.postMessage(undefined);
   };
-  return [port1, port2];
 }

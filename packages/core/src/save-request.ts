@@ -38,8 +38,8 @@ export function lineRequest(
 }
 
 /** @throws HoldfastError `INVALID_ARGUMENT` */
-export function checkDeadline(deadline: number): void {
-  if (deadline > 0 && deadline <= MAX_TIMER) return;
+export function checkedDeadline({ deadline }: SaveNowRequest<object>): number {
+  if (deadline > 0 && deadline <= MAX_TIMER) return deadline;
   const rule = `it has to be milliseconds from now, more than 0 and at most ${MAX_TIMER}`;
   throw new HoldfastError("INVALID_ARGUMENT", `deadline is ${deadline}; ${rule}`);
 }

@@ -85,10 +85,14 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
   let writer: AttemptWriter | undefined;
   let committing = false;
   try {
-    // One a save: a write that hung and was given up may not touch the next save's digests.
-    const digester = await Digester.create(algorithm);
     const begun = sink.begin(attempt, 0, { byteLength, signal, ...(digest && { digest }) });
+    // One a save: a write that hung and was given up may not touch the next save's digests.
+    const created = Digester.create(algorithm);
     writer = await rejectOnAbort(begun, signal, () => begun.then((late) => late.abort()).catch(() => {}));
+    const digester = await created;
+    // Found out while the files are written: we hold the root by now, so that nobody else takes it.
+    const nextFree = nextRevision(sink, attempt.step);
+    nextFree.catch(() => {}); // thrown where it is awaited
 
     const digests = new Map<string, readonly string[]>();
     let taken = 0;
@@ -102,7 +106,7 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
     await rejectOnAbort(snapshot.staged, signal); // all is read, so this tells whether what was read is true
     const manifest = manifestOf(attempt, layout, files, (path) => digests.get(path) ?? []);
     await rejectOnAbort(writer.finish(manifest), signal);
-    const revision = await rejectOnAbort(nextRevision(sink, attempt.step), signal);
+    const revision = await rejectOnAbort(nextFree, signal);
 
     signal.throwIfAborted();
     committing = true; // an abort comes too late from here on

@@ -82,7 +82,7 @@ export class SinkHost {
 
   /** Writes the chunks that `append` brings to `stream`. */
   async write(writer: number, stream: number, plan: FilePlan): Promise<WrittenFile> {
-    const chunks = new ChunkStream();
+    const chunks = new ChunkStream(plan.byteLength);
     this.#streams.set(stream, chunks);
     try {
       return await this.#writer(writer).write(plan, chunks);

@@ -48,7 +48,6 @@ async function main(): Promise<number> {
   const place = await preparePlace(values.dir, (quick ? 1 : 10) * GiB);
   const progress = new Progress();
   const rows: Row[] = [];
-  let failures = 0;
   try {
     if (await isMemory(place.dir)) {
       progress.skipped(
@@ -57,13 +56,7 @@ async function main(): Promise<number> {
       );
     }
     for (const group of groups) {
-      try {
-        rows.push(...(await runGroup(group, place.dir, progress, stop)));
-      } catch (error) {
-        if (stop.aborted) throw error;
-        failures++;
-        progress.skipped(group.name, `it failed: ${messageOf(error)}`);
-      }
+      rows.push(...(await runGroup(group, place.dir, progress, stop)));
     }
   } catch (error) {
     if (!stop.aborted) throw error;
@@ -75,10 +68,10 @@ async function main(): Promise<number> {
   const out = values.json ? process.stderr : process.stdout;
   out.write(`\n${terminalTable(rows).join("\n")}\n`);
   if (!quick && only.length === 0) {
-    const machine = describeMachine(place.fileSystem, "");
+    const machine = describeMachine(place.fileSystem);
     await writeResults({ machine, groups, rows, skipped: progress.missed });
     out.write(`\nwritten to ${RESULTS}\n`);
   }
   if (values.json) process.stdout.write(`${JSON.stringify({ rows: rows.map(jsonRow) })}\n`);
-  return failures > 0 ? 1 : 0;
+  return progress.failures > 0 ? 1 : 0;
 }

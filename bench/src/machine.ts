@@ -7,14 +7,14 @@ import { GiB } from "./measure";
 /** Lines of `what: value`. */
 export type Machine = readonly (readonly [what: string, value: string])[];
 
-export function describeMachine(fileSystem: string, gpu: string): Machine {
+export function describeMachine(fileSystem: string): Machine {
   return [
     ["CPU", `${cpus()[0]?.model.trim() ?? "unknown"}, ${availableParallelism()} cores`],
     ["memory", `${(totalmem() / GiB).toFixed(1)} GiB`],
     ["system", `${type()} ${release()}`],
     ["Node", process.version],
     ["file system", fileSystem],
-    ["WebGPU", gpu],
+    ["WebGPU", adapter()],
     ["date", new Date().toISOString().slice(0, 16).replace("T", " ")],
     ["commit", commit()],
   ];
@@ -33,5 +33,17 @@ function commit(): string {
     return `${git("rev-parse", "--short=12", "HEAD")}${changed ? "+" : ""}`;
   } catch {
     return "unknown";
+  }
+}
+
+function adapter(): string {
+  const script = fileURLToPath(new URL("./children/adapter.js", import.meta.url));
+  try {
+    return execFileSync(process.execPath, [script], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    }).trim();
+  } catch {
+    return "none";
   }
 }

@@ -6,6 +6,10 @@ import type { Contestant, Sample } from "./measure";
 /** What a child has to say: figures, or why it cannot have any. */
 export type Answer = Sample | { readonly skip: string };
 
+export function isSample(answer: Answer): answer is Sample {
+  return typeof answer.skip !== "string";
+}
+
 /** More than the slowest takes by far; a child that hangs must not hang the bench. */
 const LIMIT_MS = 15 * 60_000;
 

@@ -1,14 +1,17 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Contestant, Group, Row, RowPlan, Sample } from "./measure";
-import { type Answer, runChild } from "./run-child";
+import { type Answer, isSample, runChild } from "./run-child";
 import { median } from "./statistics";
 
 /** What happens on the way. */
 export interface Watcher {
   running(group: Group, contestant: string, run: number): void;
   ran(sample: Sample): void;
+  /** It cannot be had here. */
   skipped(what: string, why: string): void;
+  /** It should have been had. */
+  failed(what: string, error: unknown): void;
 }
 
 export type Run = (contestant: Contestant, dir: string) => Promise<Answer>;
@@ -26,14 +29,19 @@ export async function runGroup(
   const missing = new Set<string>();
   const measure = async (contestant: Contestant, round: number) => {
     watcher.running(group, contestant.name, round);
-    const answer = await run(contestant, dir);
-    if (typeof answer.skip !== "string") {
-      const sample = answer as Sample;
-      watcher.ran(sample);
-      return sample;
+    const what = `${group.name}: ${contestant.name}`;
+    try {
+      const answer = await run(contestant, dir);
+      if (isSample(answer)) {
+        watcher.ran(answer);
+        return answer;
+      }
+      watcher.skipped(what, answer.skip);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      watcher.failed(what, error);
     }
     missing.add(contestant.name);
-    watcher.skipped(`${group.name}: ${contestant.name}`, answer.skip);
     return undefined;
   };
   try {

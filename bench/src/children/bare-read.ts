@@ -15,6 +15,8 @@ export interface BareReadOptions extends Reading {
 const BLOCK_BYTES = 16 * MiB;
 const IN_FLIGHT = 4;
 
+class NoDirect extends Error {}
+
 await answer<BareReadOptions>(async (options) => {
   const files = await dataFiles(join(options.dir, "checkpoints"));
   const reader = options.direct ? directReader() : bufferedReader();
@@ -36,8 +38,6 @@ await answer<BareReadOptions>(async (options) => {
     await reader.close();
   }
 });
-
-class NoDirect extends Error {}
 
 function directReader() {
   const worker = new BareWorker({ blockBytes: BLOCK_BYTES, inFlight: IN_FLIGHT });

@@ -1,0 +1,26 @@
+/** How much memory a save takes, beyond what the state and a started Holdfast take. */
+import { answer } from "../child/child";
+import { peakResident, resetPeak } from "../child/resident";
+import { Saver } from "../child/saver";
+import { makeState, type StateOptions } from "../child/state";
+import { MiB } from "../measure";
+
+export interface MemoryOptions extends StateOptions {
+  /** `memory.host`, in bytes. */
+  readonly host: number;
+}
+
+await answer<MemoryOptions>(async (options) => {
+  const state = makeState(options);
+  const saver = await Saver.open(options.dir, options.host);
+  // Starts whatever Holdfast starts once: its worker, its hash.
+  await saver.saveAndRemove(makeState({ bytes: MiB, tensors: 4 }));
+  globalThis.gc?.();
+  resetPeak();
+  const baseline = process.memoryUsage.rss();
+  await saver.save(state);
+  const peak = peakResident();
+  await saver.close();
+  if (peak === undefined) return { skip: "only Linux tells a process its peak of resident memory" };
+  return { mib: (peak - baseline) / MiB };
+});

@@ -1,0 +1,44 @@
+/** What a save does to the event loop of the thread that trains. */
+import { valueAtMost } from "../goal";
+import { type Figure, GiB, type Group, MiB, type Scale } from "../measure";
+import { figureText } from "../table";
+
+export function loopDelayGroup({ quick }: Scale): Group {
+  const needs = ["Holdfast"];
+  return {
+    name: "loop-delay",
+    about:
+      "How late a timer of 1 ms comes while a state of 2 GiB in 1,000 tensors is being saved, less how late it " +
+      "comes in the same process while nothing is.",
+    runs: quick ? 1 : 5,
+    contestants: [
+      {
+        name: "Holdfast",
+        child: "loop-delay",
+        options: { bytes: quick ? 256 * MiB : 2 * GiB, tensors: 1000 },
+      },
+    ],
+    rows: [
+      {
+        name: "loop delay p99",
+        needs,
+        goal: valueAtMost(5),
+        figure: (median) => above(median("Holdfast", "p99Ms"), median("Holdfast", "idleP99Ms")),
+      },
+      {
+        name: "loop delay max",
+        needs,
+        goal: valueAtMost(16),
+        figure: (median) => above(median("Holdfast", "maxMs"), median("Holdfast", "idleMaxMs")),
+      },
+    ],
+  };
+}
+
+function above(saving: number, idle: number): Figure {
+  return {
+    value: saving - idle,
+    unit: "ms",
+    against: `${figureText(saving)} saving − ${figureText(idle)} idle`,
+  };
+}

@@ -1,0 +1,51 @@
+/** What a save costs a training on WebGPU. */
+import type { TrainOptions } from "../children/train";
+import { atMost } from "../goal";
+import type { Contestant, Group, Scale } from "../measure";
+import { compared } from "./compared";
+
+export function webgpuGroup({ quick }: Scale): Group {
+  const shape = quick
+    ? { layers: 2, side: 512, batch: 8, steps: 10, pairs: 2 }
+    : { layers: 6, side: 1024, batch: 8, steps: 20, pairs: 8 };
+  const contestant = (name: string, way: TrainOptions["way"]): Contestant => ({
+    name,
+    child: "train",
+    options: { ...shape, way } satisfies TrainOptions,
+  });
+  const ours = "Holdfast";
+  return {
+    name: "webgpu",
+    about:
+      "A network of six layers of 1024 × 1024 with momentum (50 MB) is trained with jax-js on WebGPU, in turns 20 " +
+      "steps without a save and 20 with one at their beginning. What is lost is the difference, the commit " +
+      "included; the stall is how long the loop waits before its next step. The naive way awaits `data()` of every " +
+      "array, joins them, writes the file and syncs it; boostr's way writes it in the background.",
+    runs: quick ? 1 : 5,
+    contestants: [
+      contestant(ours, "Holdfast"),
+      contestant("naive", "naive"),
+      contestant("boostr's way", "background"),
+    ],
+    rows: [
+      compared({
+        name: "training time lost / naive",
+        ours,
+        theirs: "naive",
+        figure: "lostMs",
+        unit: "ms a save",
+        goal: atMost(1 / 5),
+      }),
+      ...["naive", "boostr's way"].map((theirs) =>
+        compared({
+          name: `stall webgpu / ${theirs}`,
+          ours,
+          theirs,
+          figure: "stallMs",
+          unit: "ms",
+          goal: atMost(1 / 50),
+        }),
+      ),
+    ],
+  };
+}

@@ -4,7 +4,7 @@
  */
 
 /** Short enough that nobody sees a frame late, and long enough that turns cost nothing. */
-const STRETCH_MS = 3;
+const STRETCH_MS = 2;
 /** Where others keep the thread for longer than that at a time, we may take half of what they take. */
 const OTHERS_TO_US = 2;
 

@@ -11,7 +11,7 @@ type HostLeaves = ReadonlyMap<string, HostLeaf>;
 type BytesOf = (name: string, start: number, end: number) => Uint8Array;
 
 /** Bytes that are copied without a look at the clock: even into fresh memory, less than a stretch's worth. */
-const STEP_BYTES = 1024 * 1024;
+const STEP_BYTES = 512 * 1024;
 
 export class HostSnapshot implements Snapshot {
   readonly mode: SnapshotMode;

@@ -1,10 +1,10 @@
 /** The bare reading loops: into held memory, nothing checked, nothing kept. */
 import { open } from "node:fs/promises";
 import { join } from "node:path";
-import { BareWorker, pipelined } from "../child/bare";
-import { answer, gbPerS } from "../child/child";
-import { type DataFile, dataFiles } from "../child/page-cache";
-import { type Reading, readTwice } from "../child/reading";
+import { BareWorker, pipelined } from "../kit/bare";
+import { answer, gbPerS } from "../kit/child";
+import { type DataFile, dataFiles } from "../kit/page-cache";
+import { type Reading, readTwice } from "../kit/reading";
 import { MiB } from "../measure";
 
 export interface BareReadOptions extends Reading {

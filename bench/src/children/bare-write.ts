@@ -1,9 +1,9 @@
 /** The bare writing loop: a worker, O_DIRECT, two blocks in flight out of held memory, then fsync. */
 import { join } from "node:path";
-import { BareWorker } from "../child/bare";
-import { answer, gbPerS } from "../child/child";
-import { removeFully } from "../child/durable";
-import { type Warming, warmed } from "../child/warmed";
+import { BareWorker } from "../kit/bare";
+import { answer, gbPerS } from "../kit/child";
+import { removeFully } from "../kit/durable";
+import { type Warming, warmed } from "../kit/warmed";
 import { MiB } from "../measure";
 import { median } from "../statistics";
 

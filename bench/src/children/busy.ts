@@ -1,10 +1,10 @@
 /** A save while the main thread works in slices, as a training loop does. */
 import { setImmediate as yieldToLoop } from "node:timers/promises";
-import { answer, gbPerS } from "../child/child";
-import { Saver } from "../child/saver";
-import { Slices } from "../child/slices";
-import { bytesOf, makeState, type StateOptions } from "../child/state";
-import { warmed } from "../child/warmed";
+import { answer, gbPerS } from "../kit/child";
+import { Saver } from "../kit/saver";
+import { Slices } from "../kit/slices";
+import { bytesOf, makeState, type StateOptions } from "../kit/state";
+import { warmed } from "../kit/warmed";
 
 export interface BusyOptions extends StateOptions {
   /** How long one slice of work takes while nothing else goes on. */

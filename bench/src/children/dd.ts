@@ -1,9 +1,9 @@
 /** `dd`, of zeros, ended by fsync: what the machine's own tool gets out of the disk. */
 import { join } from "node:path";
-import { answer, gbPerS } from "../child/child";
-import { removeFully, syncDirectoryOf } from "../child/durable";
-import { runTool } from "../child/tool";
-import { type Warming, warmed } from "../child/warmed";
+import { answer, gbPerS } from "../kit/child";
+import { removeFully, syncDirectoryOf } from "../kit/durable";
+import { runTool } from "../kit/tool";
+import { type Warming, warmed } from "../kit/warmed";
 import { MiB } from "../measure";
 import { median } from "../statistics";
 

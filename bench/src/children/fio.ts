@@ -1,9 +1,9 @@
 /** fio, direct, two writes of 8 MiB in flight, ended by fsync. */
 import { join } from "node:path";
-import { answer } from "../child/child";
-import { removeFully } from "../child/durable";
-import { runTool } from "../child/tool";
-import { type Warming, warmed } from "../child/warmed";
+import { answer } from "../kit/child";
+import { removeFully } from "../kit/durable";
+import { runTool } from "../kit/tool";
+import { type Warming, warmed } from "../kit/warmed";
 import { median } from "../statistics";
 
 export interface FioOptions extends Warming {

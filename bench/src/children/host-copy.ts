@@ -1,9 +1,9 @@
 /** Saves of host tensors as people write them by themselves. */
 import { join } from "node:path";
-import { answer } from "../child/child";
-import { removeFully, writeDurably } from "../child/durable";
-import { arraysOf, makeState, type StateOptions } from "../child/state";
-import { type Warming, warmed } from "../child/warmed";
+import { answer } from "../kit/child";
+import { removeFully, writeDurably } from "../kit/durable";
+import { arraysOf, makeState, type StateOptions } from "../kit/state";
+import { type Warming, warmed } from "../kit/warmed";
 import { median } from "../statistics";
 
 export interface HostCopyOptions extends StateOptions, Warming {

@@ -1,9 +1,9 @@
 /** How much a save delays the event loop of the thread that trains. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { answer } from "../child/child";
-import { LoopProbe } from "../child/loop-probe";
-import { Saver } from "../child/saver";
-import { makeState, type StateOptions } from "../child/state";
+import { answer } from "../kit/child";
+import { LoopProbe } from "../kit/loop-probe";
+import { Saver } from "../kit/saver";
+import { makeState, type StateOptions } from "../kit/state";
 import { quantile } from "../statistics";
 
 await answer<StateOptions>(async (options) => {

@@ -1,7 +1,7 @@
 /** Whether memory grows from save to save. */
-import { answer } from "../child/child";
-import { Saver } from "../child/saver";
-import { makeState, type StateOptions } from "../child/state";
+import { answer } from "../kit/child";
+import { Saver } from "../kit/saver";
+import { makeState, type StateOptions } from "../kit/state";
 import { slope } from "../statistics";
 
 export interface MemorySlopeOptions extends StateOptions {

@@ -1,8 +1,8 @@
 /** How much memory a save takes, beyond what the state and a started Holdfast take. */
-import { answer } from "../child/child";
-import { peakResident, resetPeak } from "../child/resident";
-import { Saver } from "../child/saver";
-import { makeState, type StateOptions } from "../child/state";
+import { answer } from "../kit/child";
+import { peakResident, resetPeak } from "../kit/resident";
+import { Saver } from "../kit/saver";
+import { makeState, type StateOptions } from "../kit/state";
 import { MiB } from "../measure";
 
 export interface MemoryOptions extends StateOptions {

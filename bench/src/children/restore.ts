@@ -1,11 +1,11 @@
 /** A restore of host tensors with Holdfast, into arrays that exist. */
 import { join } from "node:path";
 import { fsSink } from "@holdfast/sink-fs";
-import { answer, gbPerS } from "../child/child";
-import { dataFiles } from "../child/page-cache";
-import { type Reading, readTwice } from "../child/reading";
-import { openHost } from "../child/saver";
-import { bytesOf, makeState, type StateOptions } from "../child/state";
+import { answer, gbPerS } from "../kit/child";
+import { dataFiles } from "../kit/page-cache";
+import { type Reading, readTwice } from "../kit/reading";
+import { openHost } from "../kit/saver";
+import { bytesOf, makeState, type StateOptions } from "../kit/state";
 
 export interface RestoreOptions extends StateOptions, Reading {}
 

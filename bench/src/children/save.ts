@@ -1,8 +1,8 @@
 /** A save of host tensors with Holdfast, until it is committed. */
-import { answer, gbPerS } from "../child/child";
-import { Saver } from "../child/saver";
-import { bytesOf, makeState, type StateOptions } from "../child/state";
-import { type Warming, warmed } from "../child/warmed";
+import { answer, gbPerS } from "../kit/child";
+import { Saver } from "../kit/saver";
+import { bytesOf, makeState, type StateOptions } from "../kit/state";
+import { type Warming, warmed } from "../kit/warmed";
 import { median } from "../statistics";
 
 export interface SaveOptions extends StateOptions, Warming {}

@@ -1,10 +1,10 @@
 /** `model.save` of tfjs through a handler that writes a file, ended by fsync. */
 import { join } from "node:path";
-import { answer, gbPerS } from "../child/child";
-import { removeFully, writeDurably } from "../child/durable";
-import { denseSide, type StateOptions } from "../child/state";
-import { loadTfjs } from "../child/tfjs";
-import { warmed } from "../child/warmed";
+import { answer, gbPerS } from "../kit/child";
+import { removeFully, writeDurably } from "../kit/durable";
+import { denseSide, type StateOptions } from "../kit/state";
+import { loadTfjs } from "../kit/tfjs";
+import { warmed } from "../kit/warmed";
 
 export interface TfjsOptions extends StateOptions {
   /** Whether to install it where it is missing. */

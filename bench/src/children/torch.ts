@@ -1,7 +1,7 @@
 /** `torch.save`, ended by fsync, by the Python of the system. */
-import { answer, gbPerS } from "../child/child";
-import { denseSide, type StateOptions } from "../child/state";
-import { runTool } from "../child/tool";
+import { answer, gbPerS } from "../kit/child";
+import { denseSide, type StateOptions } from "../kit/state";
+import { runTool } from "../kit/tool";
 
 /** Debian's: python3-torch belongs to its own Python, not to whichever comes first on the path. */
 const PYTHON = "/usr/bin/python3";

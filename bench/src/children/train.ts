@@ -1,9 +1,9 @@
 /** Training on WebGPU, in blocks of steps with a save and without, and what a save costs it. */
 import { openGpu } from "@holdfast/webgpu-node";
 import { defaultDevice, init } from "@jax-js/jax";
-import { answer } from "../child/child";
-import { type GpuWay, openGpuSaver } from "../child/gpu-saving";
-import { Network, type NetworkOptions } from "../child/network";
+import { answer } from "../kit/child";
+import { type GpuWay, openGpuSaver } from "../kit/gpu-saving";
+import { Network, type NetworkOptions } from "../kit/network";
 import { inTurn } from "../runner";
 import { median } from "../statistics";
 

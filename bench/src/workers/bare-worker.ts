@@ -1,10 +1,10 @@
-/** The worker of `child/bare.ts`. */
+/** The worker of `kit/bare.ts`. */
 import { randomFillSync } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { parentPort, workerData } from "node:worker_threads";
-import { type BareOptions, type BareReply, type BareTask, pipelined } from "../child/bare";
-import { syncDirectoryOf } from "../child/durable";
+import { type BareOptions, type BareReply, type BareTask, pipelined } from "../kit/bare";
+import { syncDirectoryOf } from "../kit/durable";
 
 const { blockBytes, inFlight }: BareOptions = workerData;
 /** What O_DIRECT wants lengths to be a multiple of. */

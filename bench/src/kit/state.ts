@@ -4,23 +4,26 @@ import { randomFillSync } from "node:crypto";
 export type HostState = Readonly<Record<string, Readonly<Record<string, Float32Array>>>>;
 
 /** `mixed`: from large to tiny, as in a network. `dense`: square matrices, each with a vector. */
-export type Layout = "mixed" | "dense";
+type Layout = "mixed" | "dense";
 
 export interface StateOptions {
   readonly bytes: number;
   readonly tensors: number;
   /** Default `mixed`. */
   readonly layout?: Layout;
+  /** Whether the tensors lie in memory that other threads can read, as threaded WebAssembly's do. Default false. */
+  readonly shared?: boolean;
 }
 
 /** A third of the tensors is the model, the rest the optimizer's. */
-export function makeState({ bytes, tensors, layout = "mixed" }: StateOptions): HostState {
+export function makeState({ bytes, tensors, layout = "mixed", shared = false }: StateOptions): HostState {
   const sizes = layout === "dense" ? denseSizes(bytes, tensors) : mixedSizes(bytes, tensors);
   const random = randomFillSync(new Float32Array(RANDOM_LENGTH));
   const groups = { model: {}, optimizer: {} } as Record<string, Record<string, Float32Array>>;
   sizes.forEach((size, index) => {
     const group = groups[index < sizes.length / 3 ? "model" : "optimizer"] ?? {};
-    group[`layers.${index}.weight`] = filled(size, random);
+    const array = shared ? new Float32Array(new SharedArrayBuffer(4 * size)) : new Float32Array(size);
+    group[`layers.${index}.weight`] = filled(array, random);
   });
   return groups;
 }
@@ -57,10 +60,9 @@ function denseSizes(bytes: number, tensors: number): number[] {
 const GOLDEN = (Math.sqrt(5) - 1) / 2;
 const RANDOM_LENGTH = 65_536 / 4;
 
-function filled(size: number, random: Float32Array): Float32Array {
-  const array = new Float32Array(size);
-  for (let start = 0; start < size; start += random.length) {
-    array.set(random.subarray(0, Math.min(random.length, size - start)), start);
+function filled(array: Float32Array, random: Float32Array): Float32Array {
+  for (let start = 0; start < array.length; start += random.length) {
+    array.set(random.subarray(0, Math.min(random.length, array.length - start)), start);
   }
   return array;
 }

@@ -10,7 +10,7 @@ import type { Network } from "./network";
 export type GpuWay = "Holdfast" | "naive" | "background";
 
 /** A save that has begun: training goes on, and what still has to be written is being written. */
-export interface Begun {
+interface Begun {
   readonly committed: Promise<unknown>;
 }
 
@@ -44,7 +44,7 @@ async function openHoldfast(root: string): Promise<GpuSaver> {
 function copying(way: GpuWay, path: string): GpuSaver {
   return {
     begin: async (network) => {
-      const read = await Promise.all(network.arrays.map((array) => array.ref.data()));
+      const read: ArrayBufferView[] = await Promise.all(network.arrays.map((array) => array.ref.data()));
       const copy = Buffer.concat(
         read.map(({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength)),
       );

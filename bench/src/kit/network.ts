@@ -1,11 +1,14 @@
 /** A network to train on jax-js: large enough to be worth saving, with a step that a CPU can do. */
 import { jit, nn, numpy as np, tree, valueAndGrad } from "@jax-js/jax";
 
-/** Square weights, one a layer, and a momentum for each; all F32. */
-export type NetworkState = { model: np.Array[]; optimizer: np.Array[] };
+/** Square weights, one a layer, and a momentum for each; and some that training leaves alone. All F32. */
+type NetworkState = Trained & { frozen: np.Array[] };
+type Trained = { model: np.Array[]; optimizer: np.Array[] };
 
 export interface NetworkOptions {
   readonly layers: number;
+  /** Layers that are saved with the others, but cost no time in a step. */
+  readonly frozen: number;
   /** The side of a layer's weights. */
   readonly side: number;
   readonly batch: number;
@@ -18,25 +21,27 @@ export class Network {
   state: NetworkState;
   readonly #inputs: np.Array;
 
-  constructor({ layers, side, batch }: NetworkOptions) {
+  constructor({ layers, frozen, side, batch }: NetworkOptions) {
     const weights = () => np.eye(side).mul(0.9);
     const zeros = () => np.zeros([side, side]);
     this.state = {
       model: Array.from({ length: layers }, weights),
       optimizer: Array.from({ length: layers }, zeros),
+      frozen: Array.from({ length: frozen }, weights),
     };
     this.#inputs = np.ones([batch, side]);
   }
 
   /** One step of training, until the device has done it. */
   async step(): Promise<void> {
-    const { state, loss } = trainStep(this.state, this.#inputs.ref);
-    this.state = state;
+    const { model, optimizer, frozen } = this.state;
+    const { state, loss } = trainStep({ model, optimizer }, this.#inputs.ref);
+    this.state = { ...state, frozen };
     await loss.data();
   }
 
   get arrays(): readonly np.Array[] {
-    return [...this.state.model, ...this.state.optimizer];
+    return Object.values(this.state).flat();
   }
 
   get byteLength(): number {
@@ -44,7 +49,7 @@ export class Network {
   }
 }
 
-const trainStep = jit(({ model, optimizer }: NetworkState, inputs: np.Array) => {
+const trainStep = jit(({ model, optimizer }: Trained, inputs: np.Array) => {
   const [loss, gradients] = valueAndGrad(meanSquare)(tree.ref(model), inputs);
   const momenta = tree.map(
     (momentum: np.Array, gradient: np.Array) => momentum.mul(MOMENTUM).add(gradient),

@@ -28,7 +28,7 @@ export function writeGroups({ quick }: Scale): Group[] {
     {
       name: "write-cold",
       about: `${TEXT} Cold: the machine did nothing for ${COLD_IDLE_MS / 1000} seconds before each run.`,
-      runs: quick ? 1 : 5,
+      runs: quick ? 1 : 3,
       contestants: writers(quick, COLD_IDLE_MS).slice(0, quick ? 2 : undefined),
       rows: rows("cold", quick ? ["bare loop"] : ["bare loop", "dd", "dd direct", "fio direct"]),
     },

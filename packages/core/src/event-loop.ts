@@ -34,15 +34,29 @@ export async function nextTurn(): Promise<void> {
 
 type Later = (then: () => void) => void;
 
-/**
- * A turn is over when timers were served. Node's come after 1 ms at the earliest, which is short against a stretch;
- * browsers make them wait for 4 ms, and in the background for a second, but serve timers between messages.
- */
-const afterTurn: Later = "setImmediate" in globalThis ? byTimer() : byMessage();
+/** A turn is over when timers were served. Browsers serve them between messages. */
+const afterTurn: Later = "setImmediate" in globalThis ? byImmediates() : byMessage();
 
-function byTimer(): Later {
-  const { setTimeout } = globalThis; // the real one, whatever a test makes of it later
-  return (then) => setTimeout(then, 0);
+/**
+ * Node's loop serves timers, then messages, then immediates. An immediate of an immediate comes when it has been all
+ * round; where others keep the thread meanwhile, a timer comes before it, and timers have been served as well.
+ */
+function byImmediates(): Later {
+  // The real ones, whatever a test makes of them later.
+  const { setTimeout, clearTimeout, setImmediate } = globalThis as typeof globalThis & {
+    setImmediate: Later;
+  };
+  return (then) => {
+    let over = false;
+    const end = () => {
+      if (over) return;
+      over = true;
+      clearTimeout(timer);
+      then();
+    };
+    const timer = setTimeout(end, 0);
+    setImmediate(() => setImmediate(end));
+  };
 }
 
 function byMessage(): Later {

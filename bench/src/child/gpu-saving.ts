@@ -10,7 +10,7 @@ import type { Network } from "./network";
 export type GpuWay = "Holdfast" | "naive" | "background";
 
 /** A save that has begun: training goes on, and what still has to be written is being written. */
-export interface Begun {
+interface Begun {
   readonly committed: Promise<unknown>;
 }
 

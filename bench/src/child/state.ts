@@ -4,7 +4,7 @@ import { randomFillSync } from "node:crypto";
 export type HostState = Readonly<Record<string, Readonly<Record<string, Float32Array>>>>;
 
 /** `mixed`: from large to tiny, as in a network. `dense`: square matrices, each with a vector. */
-export type Layout = "mixed" | "dense";
+type Layout = "mixed" | "dense";
 
 export interface StateOptions {
   readonly bytes: number;

@@ -19,8 +19,9 @@ const LIMIT_MS = 15 * 60_000;
  * @throws Error with the end of what it said, if it fails
  */
 export async function runChild(contestant: Contestant, dir: string, signal: AbortSignal): Promise<Answer> {
-  signal.throwIfAborted();
   await mkdir(dir, { recursive: true });
+  // No await from here to the listener: an abort in between would go unheard.
+  signal.throwIfAborted();
   const script = fileURLToPath(new URL(`./children/${contestant.child}.js`, import.meta.url));
   const args = ["--expose-gc", script, JSON.stringify({ ...contestant.options, dir })];
   // A process group of its own: it dies with all that it started (dd, fio, Python), and Ctrl-C reaches us alone.

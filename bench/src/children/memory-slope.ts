@@ -18,6 +18,6 @@ await answer<MemorySlopeOptions>(async (options) => {
     resident.push(process.memoryUsage.rss() / 1024);
   }
   await saver.close();
-  // Pools fill and code is compiled in the first quarter; a leak goes on after that.
-  return { kibPerSave: slope(resident.slice(Math.floor(options.saves / 4))) };
+  // Pools fill and code is compiled in the first half; a leak goes on after that.
+  return { kibPerSave: slope(resident.slice(Math.floor(options.saves / 2))) };
 });

@@ -44,14 +44,16 @@ async function openHoldfast(root: string): Promise<GpuSaver> {
 function copying(way: GpuWay, path: string): GpuSaver {
   return {
     begin: async (network) => {
-      const read: ArrayBufferView[] = await Promise.all(network.arrays.map((array) => array.ref.data()));
-      const copy = Buffer.concat(
-        read.map(({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength)),
-      );
+      const read = await Promise.all(network.arrays.map((array) => array.ref.data()));
+      const copy = Buffer.concat(read.map(bytesOf));
       const committed = writeDurably(path, [copy]);
       if (way === "naive") await committed;
       return { committed };
     },
     remove: () => removeFully(path),
   };
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }

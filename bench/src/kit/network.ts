@@ -1,17 +1,18 @@
 /** A network to train on jax-js: large enough to be worth saving, with a step that a CPU can do. */
 import { jit, nn, numpy as np, tree, valueAndGrad } from "@jax-js/jax";
 
-/** Square weights, one a layer, and a momentum for each; and some that training leaves alone. All F32. */
-type NetworkState = Trained & { frozen: np.Array[] };
+/** Square weights, one a layer, and a momentum for each; all F32. */
 type Trained = { model: np.Array[]; optimizer: np.Array[] };
+/** With what training leaves as it is, as when a model is tuned whose embeddings are frozen. */
+export type NetworkState = Trained & { frozen: np.Array[] };
 
 export interface NetworkOptions {
   readonly layers: number;
-  /** Layers that are saved with the others, but cost no time in a step. */
-  readonly frozen: number;
   /** The side of a layer's weights. */
   readonly side: number;
   readonly batch: number;
+  /** How many frozen arrays of 4 MiB there are: they make a save larger and a step no slower. */
+  readonly frozen: number;
 }
 
 const LEARNING_RATE = 1e-3;
@@ -21,31 +22,27 @@ export class Network {
   state: NetworkState;
   readonly #inputs: np.Array;
 
-  constructor({ layers, frozen, side, batch }: NetworkOptions) {
+  constructor({ layers, side, batch, frozen }: NetworkOptions) {
     const weights = () => np.eye(side).mul(0.9);
     const zeros = () => np.zeros([side, side]);
     this.state = {
       model: Array.from({ length: layers }, weights),
       optimizer: Array.from({ length: layers }, zeros),
-      frozen: Array.from({ length: frozen }, weights),
+      frozen: Array.from({ length: frozen }, () => np.ones([1024, 1024])),
     };
     this.#inputs = np.ones([batch, side]);
   }
 
   /** One step of training, until the device has done it. */
   async step(): Promise<void> {
-    const { model, optimizer, frozen } = this.state;
-    const { state, loss } = trainStep({ model, optimizer }, this.#inputs.ref);
+    const { frozen, ...trained } = this.state;
+    const { state, loss } = trainStep(trained, this.#inputs.ref);
     this.state = { ...state, frozen };
     await loss.data();
   }
 
   get arrays(): readonly np.Array[] {
     return Object.values(this.state).flat();
-  }
-
-  get byteLength(): number {
-    return this.arrays.reduce((sum, { size }) => sum + 4 * size, 0);
   }
 }
 

@@ -42,7 +42,7 @@ export function memorySlopeGroup({ quick }: Scale): Group {
     name: "memory-slope",
     about:
       "How much resident memory rises from one save to the next (16 MiB in 50 tensors, each checkpoint removed " +
-      "after it), after garbage collection; the line of least squares without the first quarter. The aim is " +
+      "after it), after garbage collection; the line of least squares over the second half of 200 saves. The aim is " +
       "nothing, up to what pages and collections make of it.",
     runs: quick ? 1 : 3,
     contestants: [

@@ -32,39 +32,36 @@ export async function nextTurn(): Promise<void> {
   stretch = Math.max(STRETCH_MS, (performance.now() - asked) / OTHERS_TO_US);
 }
 
-type Later = (then: () => void) => void;
-
-/** A turn is over when timers were served. Browsers serve them between messages. */
-const afterTurn: Later = "setImmediate" in globalThis ? byImmediates() : byMessage();
+/** The real ones, whatever clock a test sets up later. */
+const { setTimeout, clearTimeout } = globalThis;
 
 /**
- * Node's loop serves timers, then messages, then immediates. An immediate of an immediate comes when it has been all
- * round; where others keep the thread meanwhile, a timer comes before it, and timers have been served as well.
+ * A turn is over when timers were served. They take 1 to 4 ms, so that a message to ourselves, there and back, mostly
+ * comes first: by then the loop has been all round. Where others keep the thread meanwhile, the timer does.
  */
-function byImmediates(): Later {
-  // The real ones, whatever a test makes of them later.
-  const { setTimeout, clearTimeout, setImmediate } = globalThis as typeof globalThis & {
-    setImmediate: Later;
+function afterTurn(then: () => void): void {
+  let over = false;
+  const end = () => {
+    if (over) return;
+    over = true;
+    clearTimeout(timer);
+    then();
   };
-  return (then) => {
-    let over = false;
-    const end = () => {
-      if (over) return;
-      over = true;
-      clearTimeout(timer);
-      then();
-    };
-    const timer = setTimeout(end, 0);
-    setImmediate(() => setImmediate(end));
-  };
+  const timer = setTimeout(end, 0);
+  waiting.push(end);
+  outward ??= openChannel();
+  outward.postMessage(undefined);
 }
 
-function byMessage(): Later {
-  const { port1, port2 } = new MessageChannel();
-  const waiting: (() => void)[] = [];
+const waiting: (() => void)[] = [];
+let outward: MessagePort | undefined;
+
+/** One way would not do: Node hands over all messages of a port in one turn, those that come meanwhile too. */
+function openChannel(): MessagePort {
+  // Node's ports keep the process alive; here the timers do, as long as somebody waits.
+  const { port1, port2 }: Record<"port1" | "port2", MessagePort & { unref?(): void }> = new MessageChannel();
+  port2.onmessage = () => port2.postMessage(undefined);
   port1.onmessage = () => waiting.shift()?.();
-  return (then) => {
-    waiting.push(then);
-    port2.postMessage(undefined);
-  };
+  for (const port of [port1, port2]) port.unref?.();
+  return port1;
 }

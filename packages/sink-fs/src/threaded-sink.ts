@@ -96,6 +96,8 @@ function newRef(root: string): SinkRef {
 }
 
 class ThreadedWriter implements AttemptWriter {
+  readonly #aborted = new AbortController();
+
   constructor(private readonly id: number) {}
 
   async write(plan: FilePlan, chunks: AsyncIterable<Chunk>): Promise<WrittenFile> {
@@ -106,8 +108,11 @@ class ThreadedWriter implements AttemptWriter {
     const append = ({ bytes, sources }: Pick<Chunk, "bytes" | "sources">) =>
       thread.call("append", stream, { bytes: postable(bytes), sources });
     const end = () => void thread.call("end", stream).catch(() => {}); // whatever is wrong, `written` tells
-    await writeChunks(plan, chunks, { append, end }, failed.signal);
-    return written;
+    const { signal } = this.#aborted;
+    await writeChunks(plan, chunks, { append, end }, AbortSignal.any([failed.signal, signal]));
+    const result = await written;
+    signal.throwIfAborted(); // the other thread may have heard of it too late
+    return result;
   }
 
   finish(manifest: Uint8Array): Promise<void> {
@@ -119,6 +124,7 @@ class ThreadedWriter implements AttemptWriter {
   }
 
   abort(): Promise<void> {
+    this.#aborted.abort();
     return thread.call("abort", this.id);
   }
 }

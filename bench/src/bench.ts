@@ -60,7 +60,9 @@ async function main(): Promise<number> {
     }
   } catch (error) {
     if (!stop.aborted) throw error;
-    process.stderr.write("\nstopped; what the bench made is removed\n");
+    // Half an hour may have gone into the rows so far.
+    process.stderr.write(`\n${messageOf(error)}; what the bench made is removed. So far:\n`);
+    process.stderr.write(`${terminalTable(rows).join("\n")}\n`);
     return 130;
   } finally {
     await place.remove();

@@ -5,11 +5,11 @@
 export function stopSignal(): AbortSignal {
   const controller = new AbortController();
   let first = Number.POSITIVE_INFINITY;
-  const stop = () => {
+  const stop = (signal: NodeJS.Signals) => {
     const now = performance.now();
     if (now - first > ONE_PRESS_MS) process.exit(130);
     first = Math.min(first, now);
-    controller.abort();
+    controller.abort(new Error(`stopped by ${signal}`));
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);

@@ -24,7 +24,7 @@ export function busyGroup({ quick }: Scale): Group {
       "by setImmediate between them. The steps kept are those a second during the save, against those a second " +
       "before and after it, in the same process. Tensors that only the main thread can reach are copied by it, " +
       "at the speed of memory: that is what the steps pay for. Those in shared memory are copied by the sink's thread.",
-    runs: quick ? 1 : 5,
+    runs: quick ? 1 : 3,
     contestants: MEMORIES.flatMap(({ shared, suffix }) => [
       { name: idle(suffix), child: "save", options: { ...state, shared } satisfies SaveOptions },
       ...SLICES_MS.map(

@@ -33,7 +33,7 @@ function scalingGroup(name: string, row: string, quick: boolean, { about, contes
   return {
     name,
     about: `${about} The value is the slowest, the ratio that to the fastest.`,
-    runs: quick ? 1 : 5,
+    runs: quick ? 1 : 3,
     contestants,
     rows: [{ name: row, needs: names, goal: atMost(1.2), figure: (median) => spread(median, names) }],
   };

@@ -7,7 +7,7 @@ import { compared } from "./compared";
 export function webgpuGroup({ quick }: Scale): Group {
   const shape = quick
     ? { layers: 2, side: 256, batch: 4, frozen: 4, steps: 8, pairs: 2 }
-    : { layers: 4, side: 512, batch: 4, frozen: 32, steps: 8, pairs: 12 };
+    : { layers: 4, side: 512, batch: 4, frozen: 32, steps: 8, pairs: 8 };
   const contestant = (name: string, way: TrainOptions["way"]): Contestant => ({
     name,
     child: "train",

@@ -41,3 +41,23 @@ test("is let go of when the save has ended, so that one may serve all saves of a
   expect(getEventListeners(signal, "abort")).toHaveLength(0);
   expect(await contents(sink.inner)).toHaveLength(3);
 });
+
+test("each read of a snapshot has a signal of its own, which aborts with the save", async () => {
+  const { backend, sink, checkpointer } = await open();
+  const [gate, signals] = [new Gate(), new Set<AbortSignal>()];
+  let reads = 0;
+  backend.read = async (run, _, signal) => {
+    reads++;
+    if (signal) signals.add(signal);
+    await run();
+  };
+  sink.hooks.finish = gate.before;
+  const tensors = Array.from({ length: 5 }, (_, i) => new Uint8Array(8 * 2 ** 20).fill(i));
+  const save = checkpointer.save({ step: 1, state: { model: tensors } });
+  await gate.reached;
+  expect(reads).toBeGreaterThan(5);
+  expect(signals.size).toBe(reads);
+  save.abort();
+  expect((await save.committed).outcome).toBe("aborted");
+  expect([...signals].every(({ aborted }) => aborted)).toBe(true);
+});

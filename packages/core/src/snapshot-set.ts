@@ -40,8 +40,10 @@ export class SnapshotSet {
   }
 
   /** Fills `into` with the parts of a chunk: bytes at hand are copied, ranges are asked of their backends together. */
-  async read(parts: readonly ChunkPart[], into: Uint8Array, signal: AbortSignal): Promise<void> {
+  async read(parts: readonly ChunkPart[], into: Uint8Array, aborted: AbortSignal): Promise<void> {
     const reads: Promise<void>[] = [];
+    // One of its own for each read: many are under way, and Node warns of a signal to which many listen.
+    const signal = AbortSignal.any([aborted]);
     for (const part of parts) {
       if ("bytes" in part) into.set(part.bytes, part.start);
       else reads.push(this.#of(part.backend).read(part.ranges, into.subarray(part.start, part.end), signal));

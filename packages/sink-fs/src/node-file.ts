@@ -51,8 +51,11 @@ export class NodeFile implements OpenFile {
   }
 
   async close(): Promise<void> {
-    await (await this.#direct)?.close();
-    await this.handle.close();
+    try {
+      await (await this.#direct)?.close();
+    } finally {
+      await this.handle.close();
+    }
   }
 
   /** For moving so many bytes. */

@@ -21,7 +21,7 @@ export function busyGroup({ quick }: Scale): Group {
     name: "busy",
     about:
       "The state of `write-hot`, saved while the main thread works in slices of a fixed amount of work and yields " +
-      "by setImmediate between them. The steps kept are those a second during the save, against those a second " +
+      "by setImmediate between them; it is arithmetic, so that it does not compete for memory. The steps kept are those a second during the save, against those a second " +
       "before and after it, in the same process. Tensors that only the main thread can reach are copied by it, " +
       "at the speed of memory: that is what the steps pay for. Those in shared memory are copied by the sink's thread.",
     runs: quick ? 1 : 3,

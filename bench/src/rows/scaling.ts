@@ -32,7 +32,7 @@ function scalingGroup(name: string, row: string, quick: boolean, { about, contes
   const names = contestants.map((contestant) => contestant.name);
   return {
     name,
-    about: `${about} The value is the slowest, the ratio that to the fastest.`,
+    about: `${about} The first save, which plans what the next ones use again, is not in it. The value is the slowest, the ratio that to the fastest.`,
     runs: quick ? 1 : 3,
     contestants,
     rows: [{ name: row, needs: names, goal: atMost(1.2), figure: (median) => spread(median, names) }],

@@ -41,9 +41,10 @@ export class CheckpointWriter {
     const stuck = new AbortController();
     const watchdog = new Watchdog(this.timeout, () => stuck.abort(timeoutError(step, this.timeout)));
     const timedOut = AbortSignal.any([stuck.signal, request.late]);
+    let over = false; // a sink that was given up may go on releasing chunks while the next save is written
     const report = (change: Partial<SaveProgress>) => {
       watchdog.touch();
-      if (change.bytes !== undefined) this.pace.took(change.bytes);
+      if (change.bytes !== undefined && !over) this.pace.took(change.bytes);
       request.report(change);
     };
     try {
@@ -55,6 +56,7 @@ export class CheckpointWriter {
       const housekeeping = await this.#keepHouse(request, written, timedOut, () => watchdog.touch());
       return { ...written, housekeeping };
     } finally {
+      over = true;
       this.pace.end();
       request.snapshot.close();
       watchdog.stop();

@@ -57,6 +57,19 @@ describe("retention", () => {
     expect(after.slice(5, -3)).toContain("read model.safetensors");
   });
 
+  test("knows a checkpoint that came to have a deleted one's id by its own metrics", async () => {
+    const { sink, save } = await open([keepLast(1), keepBest("loss", 1)]);
+    await save(50, 0.5);
+    await save(100, 0.9);
+    await save(150, 0.8); // 100 goes
+    expect(await stepsIn(sink.inner)).toEqual([50, 150]);
+    await sink.inner.delete("step-00000150"); // training goes back to 50, by hand
+    await save(100, 0.1); // the best by now, under the id of what was deleted
+    await save(150, 0.8);
+    await save(200, 0.7);
+    expect(await stepsIn(sink.inner)).toEqual([100, 200]);
+  });
+
   test("reads nothing back where there is nothing to delete, and each record once", async () => {
     const { sink, save } = await open([keepLast(9)]);
     for (const step of [1, 2, 3, 4]) await save(step);

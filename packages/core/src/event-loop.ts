@@ -7,6 +7,8 @@
 const STRETCH_MS = 2;
 /** Where others keep the thread for longer than that at a time, we may take half of what they take. */
 const OTHERS_TO_US = 2;
+/** But never more: one long wait (a compilation, a sleep) says nothing of the turns to come. */
+const LONGEST_MS = 50;
 
 /** When work began in this turn; undefined if there was none. */
 let begunAt: number | undefined;
@@ -29,7 +31,7 @@ export async function nextTurn(): Promise<void> {
   const asked = performance.now();
   await new Promise<void>(afterTurn);
   begunAt = undefined;
-  stretch = Math.max(STRETCH_MS, (performance.now() - asked) / OTHERS_TO_US);
+  stretch = Math.min(LONGEST_MS, Math.max(STRETCH_MS, (performance.now() - asked) / OTHERS_TO_US));
 }
 
 /** The real ones, whatever clock a test sets up later. */

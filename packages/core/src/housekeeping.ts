@@ -15,7 +15,7 @@ const NO_RECORD = ["CHECKPOINT_CORRUPT", "CHECKPOINT_NOT_FOUND", "SCHEMA_TOO_NEW
 
 export class Housekeeping {
   /** A record never changes, so that each is read once. */
-  #summaries: ReadonlyMap<string, CheckpointSummary> = new Map();
+  #summaries = new Map<string, CheckpointSummary>();
 
   constructor(
     private readonly environment: VerifyEnvironment,
@@ -31,6 +31,7 @@ export class Housekeeping {
   async after(committed: CheckpointId, options: VerifyOptions): Promise<HoldfastError | undefined> {
     let verifying = false;
     const work = async () => {
+      this.#summaries.delete(formatId(committed)); // somebody else may have deleted one of this id
       const doomed = await this.#doomedBy(committed, options);
       if (doomed.length === 0) return;
       verifying = true;
@@ -39,6 +40,7 @@ export class Housekeeping {
       for (const id of doomed) {
         options.signal.throwIfAborted(); // given up: the next save may be under way
         await this.environment.sink.delete(id);
+        this.#summaries.delete(id); // another may come to have its id
         options.onProgress();
       }
     };

@@ -81,9 +81,12 @@ export class ReadAhead<Job> {
     for (const entry of this.#queue.splice(0)) releaseWhenSettled(entry);
   }
 
-  /** Takes back what is in use: only where its users merely read it, and what they make of it is thrown away. */
+  /**
+   * Takes back what is in use: only where its users merely read it, and what they make of it is thrown away. What was
+   * lent unfilled they may still write to: that is theirs until they release it.
+   */
   reclaim(): void {
-    for (const chunk of [...this.#lent]) chunk.release();
+    for (const chunk of [...this.#lent]) if (!chunk.sources) chunk.release();
   }
 
   async #fillAll(jobs: Iterable<Job>): Promise<void> {

@@ -67,6 +67,9 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
   const signal = AbortSignal.any([job.aborted, job.timedOut]);
   const { gathers, digests: algorithms } = sink.capabilities;
   const digest = algorithms.includes(algorithm) ? algorithm : undefined;
+  // What core is to digest has to be there. And what fits into the pool is staged sooner if it is copied at once:
+  // what is lent is needed until it was written.
+  const lends = gathers && digest !== undefined && byteLength > pool.size * chunkBytes;
   // Reading runs ahead of writing, across files: a blocking state that fits into the pool is staged at
   // the speed of memory.
   const readAhead = new ReadAhead(
@@ -75,8 +78,7 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
       pool,
       length: ({ length }) => length,
       fill: ({ parts }, into) => snapshot.read(parts, into, signal),
-      // What core is to digest has to be there.
-      lend: gathers && digest ? ({ parts }) => snapshot.lend(parts) : undefined,
+      lend: lends ? ({ parts }) => snapshot.lend(parts) : undefined,
       signal,
     },
   );

@@ -5,15 +5,25 @@ export class Lane {
 
   constructor(private readonly width: number) {}
 
-  async run<T>(task: () => Promise<T>): Promise<T> {
-    if (this.#running < this.width) this.#running++;
-    else await new Promise<void>((start) => this.#waiting.push(start));
-    try {
-      return await task();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#running--;
-    }
+  run<T>(task: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const start = () => {
+        task()
+          .then(resolve, reject)
+          .finally(() => this.#next());
+      };
+      if (this.#running === this.width) this.#waiting.push(start);
+      else {
+        this.#running++;
+        start();
+      }
+    });
+  }
+
+  /** The place goes over at once, so that nobody who comes meanwhile gets in between. */
+  #next(): void {
+    const start = this.#waiting.shift();
+    if (start) start();
+    else this.#running--;
   }
 }

@@ -39,7 +39,7 @@ import { formatOwner, livenessOf, type Owner } from "./owner";
 import type { Root } from "./root";
 
 const HEARTBEAT_MS = 10_000;
-/** Six heartbeats: longer than a trainer's longest step should block its event loop. */
+/** Six heartbeats. They come from the sink's own thread, whatever the trainer does with its event loop. */
 const SILENCE_MS = 60_000;
 /** Each further round means that somebody else took the lock and gave it back meanwhile. */
 const MAX_ROUNDS = 100;

@@ -3,6 +3,7 @@ import { constants } from "node:fs";
 import { link, lstat, mkdir, open, readdir, rename, rm, statfs } from "node:fs/promises";
 import { errnoOf } from "./errors";
 import type { FileOps, OpenMode } from "./file-ops";
+import { Mover } from "./mover";
 import { fileStat, kindOf, NodeFile } from "./node-file";
 
 // Windows lacks some of these flags; they are undefined there.
@@ -13,9 +14,21 @@ const FLAGS: Readonly<Record<OpenMode, number>> = {
   directory: constants.O_RDONLY | (constants.O_DIRECTORY ?? 0),
 };
 
+/** Those of one root: a disk that hangs holds up nobody else's. */
+export function openNodeFileOps(): FileOps {
+  const mover = new Mover();
+  return {
+    ...nodeFileOps,
+    open: async (path, mode) => openNodeFile(path, mode, mover),
+  };
+}
+
+async function openNodeFile(path: string, mode: OpenMode, mover: Mover): Promise<NodeFile> {
+  return new NodeFile(await open(path, FLAGS[mode]), mode === "create" ? "write" : "read", mover);
+}
+
 export const nodeFileOps: FileOps = {
-  open: async (path, mode) =>
-    new NodeFile(await open(path, FLAGS[mode]), mode === "create" ? "write" : "read"),
+  open: (path, mode) => openNodeFile(path, mode, new Mover()),
   mkdir: (path) => mkdir(path),
   rename: (from, to) => rename(from, to),
   link: (from, to) => link(from, to),

@@ -3,23 +3,24 @@ import type { BigIntStats, Dirent } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import type { BlocksToDigest, Chunk } from "@holdfast/core";
 import type { FileKind, FileStat, FileStream, OpenFile, StreamPlan } from "./file-ops";
-import { Mover, type NewFile, type ReadResult } from "./mover";
+import type { Mover, NewFile, ReadResult } from "./mover";
 import { type Descriptors, openDirect, RawFile } from "./raw-file";
 
 /** Below this a second descriptor costs more than it brings. */
 const DIRECT_BYTES = 1024 * 1024;
 
-/** One for all files: they lie on one disk, mostly. */
-const mover = new Mover();
 let streams = 0;
 
 export class NodeFile implements OpenFile {
   readonly #raw: RawFile;
   #direct: Promise<FileHandle | undefined> | undefined;
+  /** What the mover does with the descriptors: the handle knows nothing of it. */
+  readonly #underWay = new Set<Promise<unknown>>();
 
   constructor(
     private readonly handle: FileHandle,
     private readonly access: "read" | "write",
+    private readonly mover: Mover,
   ) {
     this.#raw = new RawFile({ plain: handle.fd, direct: undefined });
   }
@@ -34,12 +35,12 @@ export class NodeFile implements OpenFile {
 
   async stream({ byteLength, digest }: StreamPlan): Promise<FileStream> {
     const descriptors = await this.#descriptors(byteLength);
-    return new NodeStream({ id: ++streams, descriptors, digest });
+    return new NodeStream({ id: ++streams, descriptors, digest }, this.mover, (work) => this.#during(work));
   }
 
   async load(into: Uint8Array, position: number, digest: BlocksToDigest | undefined): Promise<ReadResult> {
     const descriptors = await this.#descriptors(into.byteLength);
-    return mover.read({ descriptors, into, position, digest });
+    return this.#during(this.mover.read({ descriptors, into, position, digest }));
   }
 
   sync(): Promise<void> {
@@ -51,10 +52,21 @@ export class NodeFile implements OpenFile {
   }
 
   async close(): Promise<void> {
+    // A descriptor that is closed may be another file's at once.
+    await Promise.allSettled(this.#underWay);
     try {
       await (await this.#direct)?.close();
     } finally {
       await this.handle.close();
+    }
+  }
+
+  async #during<T>(work: Promise<T>): Promise<T> {
+    this.#underWay.add(work);
+    try {
+      return await work;
+    } finally {
+      this.#underWay.delete(work);
     }
   }
 
@@ -68,17 +80,22 @@ export class NodeFile implements OpenFile {
 class NodeStream implements FileStream {
   readonly #digests: (readonly string[])[] = [];
 
-  constructor(private readonly file: NewFile) {
+  constructor(
+    private readonly file: NewFile,
+    private readonly mover: Mover,
+    private readonly during: <T>(work: Promise<T>) => Promise<T>,
+  ) {
     mover.begin(file);
   }
 
   async append({ bytes, sources }: Pick<Chunk, "bytes" | "sources">, position: number): Promise<void> {
     const place = this.#digests.push([]) - 1;
-    this.#digests[place] = await mover.write({ file: this.file.id, bytes, sources, position });
+    const written = this.mover.write({ file: this.file.id, bytes, sources, position });
+    this.#digests[place] = await this.during(written);
   }
 
   end(): void {
-    mover.end(this.file.id);
+    this.mover.end(this.file.id);
   }
 
   digests(): readonly string[] | undefined {

@@ -16,7 +16,7 @@ import type {
 import { HoldfastError } from "@holdfast/core";
 import { ChunkStream } from "./chunk-stream";
 import { attemptName } from "./names";
-import { nodeFileOps } from "./node-file-ops";
+import { openNodeFileOps } from "./node-file-ops";
 import { describeOwner, type Owner } from "./owner";
 import { FsSink } from "./sink";
 
@@ -34,10 +34,16 @@ export interface HostRead {
   readonly bytes: Uint8Array | undefined;
 }
 
+interface OpenWriter {
+  readonly sink: number;
+  readonly attempt: string;
+  readonly writer: AttemptWriter;
+}
+
 export class SinkHost {
   readonly #sinks = new Map<number, FsSink>();
   /** Those that are neither committed nor aborted. */
-  readonly #writers = new Map<number, { readonly attempt: string; readonly writer: AttemptWriter }>();
+  readonly #writers = new Map<number, OpenWriter>();
   readonly #streams = new Map<number, ChunkStream>();
   readonly #readers = new Map<number, CheckpointReader>();
 
@@ -49,7 +55,7 @@ export class SinkHost {
     options: Omit<BeginOptions, "signal">,
   ): Promise<void> {
     const begun = await this.#sink(sink).begin(attempt, rank, options);
-    this.#writers.set(writer, { attempt: attemptName(attempt), writer: begun });
+    this.#writers.set(writer, { sink: sink.id, attempt: attemptName(attempt), writer: begun });
   }
 
   status(sink: SinkRef, attempt: Attempt): Promise<AttemptStatus> {
@@ -59,7 +65,8 @@ export class SinkHost {
   async commit(sink: SinkRef, attempt: Attempt, id: string, files: readonly SmallFile[]): Promise<void> {
     await this.#sink(sink).commit(attempt, id, files);
     const name = attemptName(attempt);
-    for (const [id, open] of this.#writers) if (open.attempt === name) this.#writers.delete(id);
+    for (const [writer, open] of this.#writers)
+      if (open.sink === sink.id && open.attempt === name) this.#writers.delete(writer);
   }
 
   list(sink: SinkRef, options: { readonly all?: boolean }): Promise<readonly StoredCheckpoint[]> {
@@ -129,7 +136,8 @@ export class SinkHost {
     digest: ReadOptions["digest"],
   ): Promise<HostRead> {
     const open = this.#readers.get(reader);
-    if (!open) throw new HoldfastError("CLOSED", "this reader was closed: open another");
+    if (!open)
+      throw new HoldfastError("CLOSED", "this reader was closed, or its thread was lost: open another");
     const own = typeof into === "number" ? new Uint8Array(into) : undefined;
     const digests = await open.read(path, start, own ?? (into as Uint8Array), { digest });
     return { digests, bytes: own };
@@ -142,7 +150,7 @@ export class SinkHost {
   }
 
   #sink({ id, root, nonce }: SinkRef): FsSink {
-    const sink = this.#sinks.get(id) ?? new FsSink(root, nodeFileOps, ownerOnce(nonce));
+    const sink = this.#sinks.get(id) ?? new FsSink(root, openNodeFileOps(), ownerOnce(nonce));
     this.#sinks.set(id, sink);
     return sink;
   }

@@ -9,6 +9,7 @@ import type { Answer, Call, Method } from "./thread-protocol";
 const THREAD = new URL("../dist/thread.js", import.meta.url);
 
 interface Pending {
+  readonly method: Method;
   resolve(result: unknown): void;
   reject(error: unknown): void;
 }
@@ -26,9 +27,9 @@ export class SinkThread {
     const call = this.#calls++;
     const answered = new Promise((resolve, reject) => {
       const worker = this.#running();
-      this.#pending.set(call, { resolve, reject });
+      worker.postMessage({ call, method, args } satisfies Call); // throws for what cannot be cloned
+      this.#pending.set(call, { method, resolve, reject });
       worker.ref();
-      worker.postMessage({ call, method, args } satisfies Call);
     });
     return answered as ReturnType<SinkHost[M]>;
   }
@@ -55,12 +56,12 @@ export class SinkThread {
   #lost(worker: Worker, cause: unknown): void {
     if (this.#worker !== worker) return;
     this.#worker = undefined;
-    const error = new HoldfastError(
-      "SINK_FAILED",
-      `the thread that writes and reads files ended. Is ${THREAD.pathname} there? Bundlers have to leave @holdfast/sink-fs external.`,
-      { cause },
-    );
-    for (const { reject } of this.#pending.values()) reject(error);
+    const message = `the thread that writes and reads files ended. Is ${THREAD.pathname} there? Bundlers have to leave @holdfast/sink-fs external.`;
+    for (const { method, reject } of this.#pending.values()) {
+      // Whether the commit happened before nobody can tell.
+      const code = method === "commit" ? "COMMIT_UNCERTAIN" : "SINK_FAILED";
+      reject(new HoldfastError(code, message, { cause }));
+    }
     this.#pending.clear();
   }
 }

@@ -41,10 +41,14 @@ class ThreadedSink implements Sink {
   readonly name = "fs";
   readonly protocol = 1;
   readonly capabilities = CAPABILITIES;
-  #ref: SinkRef;
+  /** Undefined as long as nothing was asked of it. */
+  #used: SinkRef | undefined;
 
-  constructor(private readonly root: string) {
-    this.#ref = newRef(root);
+  constructor(private readonly root: string) {}
+
+  get #ref(): SinkRef {
+    this.#used ??= newRef(this.root, newNonce());
+    return this.#used;
   }
 
   async begin(
@@ -84,15 +88,21 @@ class ThreadedSink implements Sink {
     return thread.call("sweep", this.#ref);
   }
 
-  close(): Promise<void> {
-    const closed = this.#ref;
-    this.#ref = newRef(this.root);
-    return thread.call("close", closed);
+  async close(): Promise<void> {
+    const closed = this.#used;
+    if (!closed) return;
+    // By the same nonce it takes over the lock that a lost thread could not give back; but not one whose giving back failed.
+    const next = newRef(this.root, closed.nonce);
+    this.#used = next;
+    await thread.call("close", closed).catch((error) => {
+      if (this.#used === next) this.#used = undefined;
+      throw error;
+    });
   }
 }
 
-function newRef(root: string): SinkRef {
-  return { id: ++ids, root, nonce: newNonce() };
+function newRef(root: string, nonce: string): SinkRef {
+  return { id: ++ids, root, nonce };
 }
 
 class ThreadedWriter implements AttemptWriter {

@@ -13,7 +13,7 @@ export interface ReadAheadOptions<Job> {
   readonly fill: (job: Job, into: Uint8Array) => Promise<void>;
   /** The bytes where they lie, for whoever uses the chunk to copy: then it is lent unfilled. */
   readonly lend?: ((job: Job) => readonly Uint8Array[] | undefined) | undefined;
-  readonly signal: AbortSignal;
+  readonly signal: AbortSignal | undefined;
 }
 
 export interface Filled<Job> extends Chunk {
@@ -40,7 +40,8 @@ export class ReadAhead<Job> {
     jobs: Iterable<Job>,
     private readonly options: ReadAheadOptions<Job>,
   ) {
-    this.#signal = AbortSignal.any([options.signal, this.#stopped.signal]);
+    const { signal: stopped } = this.#stopped;
+    this.#signal = options.signal ? AbortSignal.any([options.signal, stopped]) : stopped;
     this.#fillAll(jobs)
       .then(() => this.#filled(), this.#drained.reject)
       .finally(() => {

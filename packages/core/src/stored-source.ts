@@ -53,7 +53,6 @@ export class StoredSource implements TensorSource {
 
   async *batches(): AsyncGenerator<TensorBatch> {
     const { stored, reader, pool, signal } = this.options;
-    const stopped = new AbortController();
     try {
       const blockBytes = checkedBlockBytes(stored, pool);
       const digester = await Digester.create(stored.digest);
@@ -66,7 +65,7 @@ export class StoredSource implements TensorSource {
           const bySink = await reader.read(job.path, job.start, into, { digest, signal });
           if (digest) checkBlocks(job, bySink ?? digester.blocksOf(into, digest), stored.id);
         },
-        signal: signal ? AbortSignal.any([signal, stopped.signal]) : stopped.signal,
+        signal,
       });
       try {
         for (let chunk = await source.next(); chunk; chunk = await source.next()) {

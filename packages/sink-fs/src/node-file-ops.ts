@@ -18,33 +18,28 @@ const FLAGS: Readonly<Record<OpenMode, number>> = {
 export function openNodeFileOps(): FileOps {
   const mover = new Mover();
   return {
-    ...nodeFileOps,
-    open: async (path, mode) => openNodeFile(path, mode, mover),
+    open: async (path, mode) =>
+      new NodeFile(await open(path, FLAGS[mode]), mode === "create" ? "write" : "read", mover),
+    mkdir: (path) => mkdir(path),
+    rename: (from, to) => rename(from, to),
+    link: (from, to) => link(from, to),
+    async remove(path) {
+      await rm(path, { recursive: true, force: true }).catch((error) => {
+        // As absent as what ENOENT says of, but `force` does not know.
+        if (errnoOf(error) !== "ENOTDIR") throw error;
+      });
+    },
+    async readdir(path) {
+      const entries = await readdir(path, { withFileTypes: true });
+      return entries.map((entry) => ({ name: entry.name, kind: kindOf(entry) }));
+    },
+    lstat: async (path) => fileStat(await lstat(path, { bigint: true })),
+    async freeBytes(path) {
+      const { blocks, bavail, bsize } = await statfs(path);
+      return blocks > 0 ? bavail * bsize : undefined;
+    },
   };
 }
 
-async function openNodeFile(path: string, mode: OpenMode, mover: Mover): Promise<NodeFile> {
-  return new NodeFile(await open(path, FLAGS[mode]), mode === "create" ? "write" : "read", mover);
-}
-
-export const nodeFileOps: FileOps = {
-  open: (path, mode) => openNodeFile(path, mode, new Mover()),
-  mkdir: (path) => mkdir(path),
-  rename: (from, to) => rename(from, to),
-  link: (from, to) => link(from, to),
-  async remove(path) {
-    await rm(path, { recursive: true, force: true }).catch((error) => {
-      // As absent as what ENOENT says of, but `force` does not know.
-      if (errnoOf(error) !== "ENOTDIR") throw error;
-    });
-  },
-  async readdir(path) {
-    const entries = await readdir(path, { withFileTypes: true });
-    return entries.map((entry) => ({ name: entry.name, kind: kindOf(entry) }));
-  },
-  lstat: async (path) => fileStat(await lstat(path, { bigint: true })),
-  async freeBytes(path) {
-    const { blocks, bavail, bsize } = await statfs(path);
-    return blocks > 0 ? bavail * bsize : undefined;
-  },
-};
+/** Where it does not matter whose they are. */
+export const nodeFileOps = openNodeFileOps();

@@ -1,14 +1,15 @@
 /** A sink that keeps checkpoints in a Map: for tests, for trying things out, and for states worth a rollback. */
-import { formatId } from "./checkpoint-id";
+import { formatId, parseId } from "./checkpoint-id";
+import { RECORD_FILE } from "./commit-record";
 import { HoldfastError } from "./errors";
 import { MANIFEST_FILE } from "./manifest";
-import type { Attempt, AttemptWriter, CheckpointReader, Sink } from "./sink";
+import type { Attempt, AttemptWriter, CheckpointReader, Sink, StoredCheckpoint } from "./sink";
 
 type Files = Map<string, Uint8Array>;
 
 interface StoredAttempt {
   readonly files: Files;
-  manifest?: Uint8Array;
+  finished: boolean;
   failure?: string;
   /** Whether the sink was closed since: its owner will not come back to it. */
   left: boolean;
@@ -44,14 +45,15 @@ export function memorySink(): Sink {
     async begin(attempt, _rank, options) {
       options?.signal?.throwIfAborted();
       const name = attemptName(attempt);
-      const stored = { files: new Map(), left: false };
+      const stored = { files: new Map(), finished: false, left: false };
       attempts.set(name, stored);
       return writerOf(attempts, name, stored);
     },
 
     async status(attempt) {
       const name = attemptName(attempt);
-      const { manifest, failure } = attempts.get(name) ?? {};
+      const { files, failure } = attempts.get(name) ?? {};
+      const manifest = files?.get(MANIFEST_FILE);
       return {
         finished: manifest ? [{ rank: 0, manifest: manifest.slice() }] : [],
         failed: failure === undefined ? [] : [{ rank: 0, reason: failure }],
@@ -65,7 +67,7 @@ export function memorySink(): Sink {
       }
       const name = attemptName(attempt);
       const stored = attempts.get(name);
-      if (!stored?.manifest) {
+      if (!stored?.finished) {
         throw new HoldfastError("SINK_FAILED", `${name} is not finished, or over: it cannot become ${id}`);
       }
       for (const { path, bytes } of files) stored.files.set(path, bytes.slice());
@@ -76,9 +78,9 @@ export function memorySink(): Sink {
     open: async (id) => readerOf(id, filesOf(id)),
 
     async list(options) {
-      const all = [...checkpoints.keys()].map((id) => ({ id, state: "committed" as const }));
-      if (!options?.all) return all;
-      return [...all, ...[...attempts.keys()].map((id) => ({ id, state: "in-progress" as const }))];
+      const stored = [...checkpoints].map(([id, { files }]) => ({ id, state: stateOf(id, files) }));
+      if (!options?.all) return stored.filter(({ state }) => state === "committed");
+      return [...stored, ...[...attempts.keys()].map((id) => ({ id, state: "in-progress" as const }))];
     },
 
     async delete(id) {
@@ -96,6 +98,11 @@ export function memorySink(): Sink {
       for (const stored of attempts.values()) stored.left = true;
     },
   };
+}
+
+function stateOf(id: string, files: Files): StoredCheckpoint["state"] {
+  if (!parseId(id)) return "foreign";
+  return files.has(RECORD_FILE) ? "committed" : "broken";
 }
 
 function writerOf(attempts: Map<string, StoredAttempt>, name: string, stored: StoredAttempt): AttemptWriter {
@@ -129,8 +136,8 @@ function writerOf(attempts: Map<string, StoredAttempt>, name: string, stored: St
     },
     async finish(manifest) {
       assertLive();
-      stored.manifest = manifest.slice();
-      stored.files.set(MANIFEST_FILE, stored.manifest);
+      if (manifest) stored.files.set(MANIFEST_FILE, manifest.slice());
+      stored.finished = true;
     },
     async fail(reason) {
       assertLive();

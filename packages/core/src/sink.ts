@@ -77,8 +77,11 @@ export interface AttemptWriter {
    * has read it, and may hold several to overlap its writes. It stops at a chunk that throws.
    */
   write(plan: FilePlan, chunks: AsyncIterable<Chunk>): Promise<WrittenFile>;
-  /** Writes the rank's manifest, as `manifest.json`. On return everything of this rank is durable, and not yet visible. */
-  finish(manifest: Uint8Array): Promise<void>;
+  /**
+   * Writes the rank's manifest, as `manifest.json`; none for what is written in somebody else's format, which has
+   * no manifest and no commit record. On return everything of this rank is durable, and not yet visible.
+   */
+  finish(manifest?: Uint8Array): Promise<void>;
   /** Leaves a mark that tells the other ranks why this one failed. */
   fail(reason: string): Promise<void>;
   /**
@@ -154,8 +157,13 @@ export interface CheckpointReader {
 /** What lies at one id. */
 export interface StoredCheckpoint {
   readonly id: string;
-  /** `in-progress`: an attempt, live or left behind. `broken`: an id with no commit record. */
-  readonly state: "committed" | "in-progress" | "broken";
+  /**
+   * - `committed`: an id of ours, with a commit record.
+   * - `broken`: an id of ours, with none.
+   * - `in-progress`: an attempt, live or left behind.
+   * - `foreign`: whatever has another name, and can be opened by it: it need not be a checkpoint.
+   */
+  readonly state: "committed" | "broken" | "in-progress" | "foreign";
 }
 
 /** Knows one kind of storage. A factory function returns one; it serves one root. */
@@ -174,7 +182,8 @@ export interface Sink {
   status(attempt: Attempt): Promise<AttemptStatus>;
   /**
    * The one atomic step, taken by rank 0 when every rank has finished: writes `files` (the commit record
-   * is the last) and makes the attempt the checkpoint `id`. Resolves when that is durable. Rejects with
+   * is the last) and makes the attempt the checkpoint `id`: one that `formatId` gives, or any other name that
+   * `isSafeName` accepts, by which it can then be opened, though it is not listed as a checkpoint. Resolves when that is durable. Rejects with
    * `COMMIT_UNCERTAIN` if it cannot know; with any other error the checkpoint does not exist.
    * @throws HoldfastError `CHECKPOINT_EXISTS`, `LOCK_LOST`, `COMMIT_UNCERTAIN`
    */
@@ -184,7 +193,7 @@ export interface Sink {
    * @throws HoldfastError `CHECKPOINT_NOT_FOUND`, `UNSAFE_PATH`
    */
   open(id: string): Promise<CheckpointReader>;
-  /** Committed checkpoints, in any order; with `all`, those in progress and broken too. An absent root is empty. */
+  /** Committed checkpoints, in any order; with `all`, whatever else there is too. An absent root is empty. */
   list(options?: { readonly all?: boolean }): Promise<readonly StoredCheckpoint[]>;
   /** Uncommits first, then deletes, so that a crash between leaves no half checkpoint. Takes the lock. */
   delete(id: string): Promise<void>;

@@ -167,10 +167,10 @@ describe("a commit", () => {
     expect(await sink.status(attemptAt(1))).toMatchObject({ committed: false });
   });
 
-  test("of what is no id, or was not begun here, is refused", async () => {
+  test("to a name that is unsafe, or of what was not begun here, is refused", async () => {
     const sink = sinkWith(await temporaryDirectory(), () => {});
     const commit = (id: string) => sink.commit(attemptAt(1), id, [RECORD]);
-    await expect(commit("step-1")).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(commit(".step-1")).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     await expect(commit("../step-00000001")).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     await expect(commit(ID)).rejects.toMatchObject({ code: "SINK_FAILED" });
   });

@@ -57,10 +57,10 @@ export class FsAttempt implements AttemptWriter {
     });
   }
 
-  finish(manifest: Uint8Array): Promise<void> {
+  finish(manifest?: Uint8Array): Promise<void> {
     return this.#run("finish", "writing", async (guard) => {
       await guard(async () => {
-        await writeFully(await this.#create(MANIFEST_FILE), manifest, 0);
+        if (manifest) await writeFully(await this.#create(MANIFEST_FILE), manifest, 0);
         await this.#sync();
       });
       this.#state = "finished";

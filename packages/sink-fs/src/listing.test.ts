@@ -37,17 +37,19 @@ const committed = [
 ];
 /** Without a record, with a directory of its name, with a link. */
 const broken = [2, 6, 8].map((step) => ({ id: `step-0000000${step}`, state: "broken" }));
+/** Of names that are nobody's id. */
+const foreign = ["model", "step-00000003.r1", "step-7"].map((id) => ({ id, state: "foreign" }));
 
 function byId(a: { id: string }, b: { id: string }): number {
   return a.id < b.id ? -1 : 1;
 }
 
 describe("a root with one of everything", () => {
-  test("lists checkpoints, and what else is ours when asked for all", async () => {
+  test("lists checkpoints, and whatever else there is when asked for all", async () => {
     const sink = fsSink(await mixedRoot());
     expect([...(await sink.list())].sort(byId)).toEqual(committed);
     expect([...(await sink.list({ all: true }))].sort(byId)).toEqual(
-      [attempt, ...committed, ...broken].sort(byId),
+      [attempt, ...committed, ...broken, ...foreign].sort(byId),
     );
   });
 

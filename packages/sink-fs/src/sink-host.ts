@@ -107,7 +107,7 @@ export class SinkHost {
     this.#streams.get(stream)?.end();
   }
 
-  finish(writer: number, manifest: Uint8Array): Promise<void> {
+  finish(writer: number, manifest?: Uint8Array): Promise<void> {
     return this.#writer(writer).finish(manifest);
   }
 

@@ -81,8 +81,8 @@ export class FsSink implements Sink {
   commit(attempt: Attempt, id: string, files: readonly SmallFile[]): Promise<void> {
     const name = attemptName(attempt);
     return this.#root.guard(`commit ${id}`, "write", async () => {
-      if (!parseId(id)) {
-        throw new HoldfastError("INVALID_ARGUMENT", `${JSON.stringify(id)} is no checkpoint's id`);
+      if (!isSafeName(id)) {
+        throw new HoldfastError("INVALID_ARGUMENT", `${JSON.stringify(id)} cannot be a checkpoint's name`);
       }
       await refuseExisting(this.#root, id);
       const writer = this.#attempts.get(name);

@@ -125,7 +125,7 @@ class ThreadedWriter implements AttemptWriter {
     return result;
   }
 
-  finish(manifest: Uint8Array): Promise<void> {
+  finish(manifest?: Uint8Array): Promise<void> {
     return thread.call("finish", this.id, manifest);
   }
 

@@ -1,5 +1,5 @@
 import type { Sink } from "../../sink";
-import { check, refuses, rejection } from "../assert";
+import { check, equal, refuses, rejection } from "../assert";
 import {
   assertCommitted,
   assertHolds,
@@ -74,6 +74,24 @@ export function committing({ test, capabilities }: SinkCases): void {
     );
     await assertNothingBut(sink, [], "after `abort`");
     await assertInvisible(sink);
+  });
+
+  test("keeps what is in another format, with no manifest and no record, under a name of its own", async ({
+    sink,
+  }) => {
+    const [attempt, files] = [attemptAt(1), exampleFiles(1)];
+    const writer = await sink.begin(attempt, 0);
+    await writeFiles(sink, writer, files);
+    await writer.finish();
+    await sink.commit(attempt, "my-model", []);
+    await assertHolds(sink, { id: "my-model", attempt, files });
+    await assertCommitted(sink, []);
+    if (!capabilities.list) return;
+    equal(
+      await sink.list({ all: true }),
+      [{ id: "my-model", state: "foreign" }],
+      "`list` with `all` names it",
+    );
   });
 
   async function assertInvisible(sink: Sink): Promise<void> {

@@ -22,8 +22,9 @@ describe("memorySink", () => {
     await finish(sink, one);
     await sink.close();
     await finish(sink, other);
-    await sink.commit(other, "step-00000007", []);
-    await sink.commit(one, "step-00000007.r2", []);
+    const record = { path: "checkpoint.json", bytes: new Uint8Array() };
+    await sink.commit(other, "step-00000007", [record]);
+    await sink.commit(one, "step-00000007.r2", [record]);
     expect(await sink.list({ all: true })).toEqual([
       { id: "step-00000007", state: "committed" },
       { id: "step-00000007.r2", state: "committed" },

@@ -1,22 +1,32 @@
 import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { AttemptWriter } from "@holdfast/core";
+import {
+  attemptAt,
+  bytesOf,
+  describeOwner,
+  FaultyFileOps,
+  idsOf,
+  Lender,
+  namesIn,
+  type Operation,
+  RootSink,
+  save,
+  temporaryDirectory,
+} from "@holdfast/file-root/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { describeOwner } from "./owner";
-import { FsSink } from "./sink";
-import { FaultyFileOps, type Operation } from "./testing/faulty-file-ops";
-import { attemptAt, bytesOf, idsOf, Lender, namesIn, save, temporaryDirectory } from "./testing/save";
+import { DIRECTORY } from "./directory";
 
 const ID = "step-00000001";
 const RECORD = { path: "checkpoint.json", bytes: bytesOf(100, 1) };
 
 /** A sink that calls `before` ahead of each file operation. */
-function sinkWith(root: string, before: (operation: Operation) => unknown): FsSink {
+function sinkWith(root: string, before: (operation: Operation) => unknown): RootSink {
   const ops = new FaultyFileOps(async (operation) => {
     await before(operation);
     return undefined;
   });
-  const sink = new FsSink(root, ops, describeOwner);
+  const sink = new RootSink(DIRECTORY, root, ops, describeOwner);
   onTestFinished(async () => {
     await sink.close();
     expect(ops.openFiles).toBe(0);
@@ -152,7 +162,9 @@ describe("a commit", () => {
     );
     await expect(commit).rejects.toMatchObject({ code: "ROOT_INVALID" });
     expect(await namesIn(root)).toEqual([]);
-    expect(await idsOf(new FsSink(`${root}-moved`, new FaultyFileOps(), describeOwner))).toEqual([]);
+    expect(await idsOf(new RootSink(DIRECTORY, `${root}-moved`, new FaultyFileOps(), describeOwner))).toEqual(
+      [],
+    );
   });
 
   test("is remembered until the next attempt begins", async () => {

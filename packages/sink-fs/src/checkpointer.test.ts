@@ -1,9 +1,9 @@
 import { mkdir, open, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { AsyncCheckpointer, hostBackend, type Json, type Save } from "@holdfast/core";
+import { temporaryDirectory } from "@holdfast/file-root/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { fsSink } from "./index";
-import { temporaryDirectory } from "./testing/save";
 
 type Weights = Record<string, Record<string, Float32Array>>;
 

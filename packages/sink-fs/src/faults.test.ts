@@ -1,12 +1,25 @@
 import { join } from "node:path";
 import { type ErrorCode, HoldfastError } from "@holdfast/core";
+import {
+  contentOf,
+  describeOwner,
+  type Fault,
+  FaultyFileOps,
+  failFrom,
+  failOnce,
+  idsOf,
+  MEMORY,
+  namesIn,
+  nodeFileOps,
+  type Owner,
+  RootSink,
+  save,
+  savedContent,
+  temporaryDirectory,
+} from "@holdfast/file-root/testing";
 import { describe, expect, test } from "vitest";
+import { DIRECTORY } from "./directory";
 import { fsSink } from "./index";
-import { nodeFileOps } from "./node-file-ops";
-import { describeOwner, type Owner } from "./owner";
-import { FsSink } from "./sink";
-import { type Fault, FaultyFileOps, failFrom, failOnce } from "./testing/faulty-file-ops";
-import { contentOf, idsOf, MEMORY, namesIn, save, savedContent, temporaryDirectory } from "./testing/save";
 
 const [FIRST, SECOND, THIRD] = ["step-00000001", "step-00000002", "step-00000003"];
 
@@ -66,7 +79,7 @@ describe("one operation fails", () => {
     const operations = await atEachOperation(async (index) => {
       const root = await rootWithCheckpoint();
       const ops = failOnce(index, { errno, when });
-      const sink = new FsSink(root, ops, describeOwner);
+      const sink = new RootSink(DIRECTORY, root, ops, describeOwner);
       const error = await outcomeOf(save(sink, 2));
       if (ops.faults === 0) {
         expect(error).toBeUndefined();
@@ -103,9 +116,9 @@ describe("one operation fails", () => {
       await atEachOperation(async (index) => {
         const root = await rootWithCheckpoint();
         const ops = failOnce(index, { errno: "EIO", when });
-        const left = new FsSink(root, new FaultyFileOps(), deadOwner);
+        const left = new RootSink(DIRECTORY, root, new FaultyFileOps(), deadOwner);
         await left.begin({ runId: "left", step: 9, ordinal: 1, worldSize: 1 }, 0);
-        const sink = new FsSink(root, ops, describeOwner);
+        const sink = new RootSink(DIRECTORY, root, ops, describeOwner);
         const errors = [
           await outcomeOf(sink.sweep()),
           await outcomeOf(sink.delete(FIRST)),
@@ -119,7 +132,7 @@ describe("one operation fails", () => {
         // It is whole or gone, and nobody is kept from going on.
         const names = await idsOf(fsSink(root));
         await expectOnlyGoodOnes(root, names);
-        const next = new FsSink(root, nodeFileOps, describeOwner);
+        const next = new RootSink(DIRECTORY, root, nodeFileOps, describeOwner);
         await save(next, 2);
         await next.sweep();
         expect(await namesIn(root)).toEqual([...names, SECOND]);
@@ -134,7 +147,7 @@ describe("one operation fails", () => {
     const root = await rootWithCheckpoint();
     await atEachOperation(async (index) => {
       const ops = failOnce(index, { errno: "EIO", when });
-      const sink = new FsSink(root, ops, describeOwner);
+      const sink = new RootSink(DIRECTORY, root, ops, describeOwner);
       const read = async () => {
         expect(await sink.list({ all: true })).toEqual([{ id: FIRST, state: "committed" }]);
         expect(await contentOf(sink, FIRST)).toEqual(savedContent(1));
@@ -153,7 +166,7 @@ describe("the process dies", () => {
     await atEachOperation(async (index) => {
       const root = await rootWithCheckpoint();
       const ops = failFrom(index, { errno: "EIO", when });
-      const dead = new FsSink(root, ops, deadOwner);
+      const dead = new RootSink(DIRECTORY, root, ops, deadOwner);
       const error = await outcomeOf(save(dead, 2));
       await outcomeOf(dead.close()); // only so that this process keeps no file of it
 
@@ -181,7 +194,7 @@ describe("the process dies", () => {
       renamed ||= name === "rename";
       return fails ? { errno: "EIO", when: "before" } : undefined;
     });
-    const sink = new FsSink(root, ops, describeOwner);
+    const sink = new RootSink(DIRECTORY, root, ops, describeOwner);
     await expect(save(sink, 2)).rejects.toMatchObject({ code: "COMMIT_UNCERTAIN", cause: { code: "EIO" } });
     await expectOnlyGoodOnes(root, [FIRST, SECOND]);
     await sink.close();
@@ -191,7 +204,7 @@ describe("the process dies", () => {
 test("everything is synced before the rename, and the root after it", async () => {
   const root = join(await temporaryDirectory(), "made", "checkpoints");
   const ops = new FaultyFileOps();
-  const sink = new FsSink(root, ops, describeOwner);
+  const sink = new RootSink(DIRECTORY, root, ops, describeOwner);
   await save(sink, 1);
   const committed = ops.log.length;
   await sink.close();

@@ -1,1 +1,1 @@
-export { fsSink } from "./threaded-sink";
+export { fsSink } from "./fs-sink";

@@ -1,11 +1,19 @@
 import { mkdir, readdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import {
+  attemptAt,
+  contentOf,
+  describeOwner,
+  FaultyFileOps,
+  namesIn,
+  RootSink,
+  save,
+  savedContent,
+  temporaryDirectory,
+} from "@holdfast/file-root/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { DIRECTORY } from "./directory";
 import { fsSink } from "./index";
-import { describeOwner } from "./owner";
-import { FsSink } from "./sink";
-import { FaultyFileOps } from "./testing/faulty-file-ops";
-import { attemptAt, contentOf, namesIn, save, savedContent, temporaryDirectory } from "./testing/save";
 
 /** A root with one of everything that may lie in it. */
 async function mixedRoot(): Promise<string> {
@@ -93,7 +101,7 @@ describe("a root with one of everything", () => {
 test("what is deleted vanishes at once, and is removed when that is durable", async () => {
   const root = await temporaryDirectory();
   const ops = new FaultyFileOps();
-  const sink = new FsSink(root, ops, describeOwner);
+  const sink = new RootSink(DIRECTORY, root, ops, describeOwner);
   onTestFinished(() => sink.close());
   await save(sink, 1);
   ops.log.length = 0;

@@ -4,10 +4,10 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { idsOf, MEMORY, namesIn, save, temporaryDirectory } from "@holdfast/file-root/testing";
 import { build } from "tsup";
 import { expect, onTestFinished, test } from "vitest";
 import { fsSink } from "./index";
-import { idsOf, MEMORY, namesIn, save, temporaryDirectory } from "./testing/save";
 
 const CONTENDERS = 5;
 const KILLS = 15;

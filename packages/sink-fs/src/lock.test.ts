@@ -2,18 +2,26 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdir, readFile, truncate, unlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import {
+  attemptAt,
+  describeOwner,
+  FaultyFileOps,
+  idsOf,
+  livenessOf,
+  nodeFileOps,
+  type Owner,
+  RootSink,
+  save,
+  temporaryDirectory,
+} from "@holdfast/file-root/testing";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { nodeFileOps } from "./node-file-ops";
-import { describeOwner, livenessOf, type Owner } from "./owner";
-import { FsSink } from "./sink";
-import { FaultyFileOps } from "./testing/faulty-file-ops";
-import { attemptAt, idsOf, save, temporaryDirectory } from "./testing/save";
+import { DIRECTORY } from "./directory";
 
 const MINUTE = 60_000;
 
 /** A sink of an owner that differs from this process in some way; given back when the test is over. */
-function sinkOf(root: string, owner: Partial<Owner> = {}, ops = nodeFileOps): FsSink {
-  const sink = new FsSink(root, ops, async () => ({ ...(await describeOwner()), ...owner }));
+function sinkOf(root: string, owner: Partial<Owner> = {}, ops = nodeFileOps): RootSink {
+  const sink = new RootSink(DIRECTORY, root, ops, async () => ({ ...(await describeOwner()), ...owner }));
   onTestFinished(() => sink.close());
   return sink;
 }

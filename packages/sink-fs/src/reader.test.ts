@@ -1,12 +1,19 @@
 import { mkdir, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import {
+  contentOf,
+  describeOwner,
+  exampleFiles,
+  FaultyFileOps,
+  RootSink,
+  save,
+  savedContent,
+  system,
+  temporaryDirectory,
+} from "@holdfast/file-root/testing";
 import { describe, expect, test } from "vitest";
+import { DIRECTORY } from "./directory";
 import { fsSink } from "./index";
-import { describeOwner } from "./owner";
-import { FsSink } from "./sink";
-import { FaultyFileOps } from "./testing/faulty-file-ops";
-import { contentOf, exampleFiles, save, savedContent, temporaryDirectory } from "./testing/save";
-import { system } from "./testing/system";
 
 const ID = "step-00000001";
 
@@ -75,7 +82,7 @@ describe("opening", () => {
       }
       return open.call(ops, opened, mode);
     };
-    const sink = new FsSink(root, ops, describeOwner);
+    const sink = new RootSink(DIRECTORY, root, ops, describeOwner);
     await expect(sink.open(ID)).rejects.toMatchObject({ code: "UNSAFE_PATH" });
     expect(ops.openFiles).toBe(0);
   });
@@ -115,8 +122,8 @@ describe("opening", () => {
       await mkdir(other);
       for (const name of ["model.safetensors", "new.bin"]) await writeFile(join(other, name), "new");
       const outcomes: unknown[] = [];
-      // At each operation of opening and reading it, but the first, which would find the new one alone.
-      for (let at = 1, happened = true; happened; at++) {
+      // At each operation of opening and reading it, but those before it is open, which would find the new one alone.
+      for (let at = 2, happened = true; happened; at++) {
         happened = false;
         const ops = new FaultyFileOps(async ({ index }) => {
           if (index !== at) return undefined;
@@ -125,7 +132,7 @@ describe("opening", () => {
           if (what !== "deleted") await rename(other, path);
           return undefined;
         });
-        const outcome = await contentOf(new FsSink(root, ops, describeOwner), ID).catch(
+        const outcome = await contentOf(new RootSink(DIRECTORY, root, ops, describeOwner), ID).catch(
           (error: unknown) => error,
         );
         outcomes.push(outcome instanceof Error ? outcome.name : "whole");
@@ -180,7 +187,7 @@ describe("reading", () => {
     const names = Array.from({ length: 200 }, (_, i) => `model-${String(i).padStart(5, "0")}.safetensors`);
     for (const name of names) await writeFile(join(root, "model", name), name);
     const ops = new FaultyFileOps();
-    const reader = await new FsSink(root, ops, describeOwner).open("model");
+    const reader = await new RootSink(DIRECTORY, root, ops, describeOwner).open("model");
     expect(reader.files.size).toBe(200);
     const held = ops.openFiles;
     expect(held).toBe(129); // and the directory

@@ -1,14 +1,14 @@
-/** Opens checkpoints, and directories of a checkpoint's shape that others wrote. */
+/** Reads a checkpoint's directory, or one of its shape that others wrote. */
+import { type CheckpointReader, HoldfastError, type ReadOptions, type StoredFile } from "@holdfast/core";
 import {
-  type CheckpointReader,
-  HoldfastError,
-  isSafeName,
-  type ReadOptions,
-  type StoredFile,
-} from "@holdfast/core";
-import { errnoOf } from "./errors";
-import { type FileOps, ifPresent, type OpenFile, withFile } from "./file-ops";
-import type { Root } from "./root";
+  type FileOps,
+  ifPresent,
+  linked,
+  notFound,
+  type OpenFile,
+  type Root,
+  withFile,
+} from "@holdfast/file-root";
 
 /** Half of what macOS allows a process by default. Files beyond are opened for each read. */
 const MAX_OPEN_FILES = 128;
@@ -21,47 +21,35 @@ interface CheckpointFile {
   readonly open: OpenFile | undefined;
 }
 
-/** @throws HoldfastError `CHECKPOINT_NOT_FOUND`, `UNSAFE_PATH` */
-export async function openCheckpoint(root: Root, id: string): Promise<CheckpointReader> {
-  if (!isSafeName(id)) {
-    throw new HoldfastError("UNSAFE_PATH", `${JSON.stringify(id)} cannot be a checkpoint's name`);
+export async function openDirectory(root: Root, id: string): Promise<CheckpointReader> {
+  const reader = new DirectoryReader(root, id);
+  try {
+    await reader.open();
+    return reader;
+  } catch (error) {
+    await reader.close().catch(() => {}); // `error` says more
+    throw error;
   }
-  return root.guard(`open ${id}`, "read", async () => {
-    await root.check();
-    const stat = await ifPresent(root.ops.lstat(root.at(id)));
-    if (stat?.kind === "link") throw linked(id);
-    if (stat?.kind !== "directory") throw notFound(root, id);
-    const reader = new FsReader(root, id, stat.identity);
-    try {
-      await reader.open();
-      return reader;
-    } catch (error) {
-      await reader.close().catch(() => {}); // `error` says more
-      const errno = errnoOf(error);
-      if (errno === "ENOENT" || errno === "ENOTDIR") throw notFound(root, id, error);
-      if (errno === "ELOOP") throw linked(id, error);
-      throw error;
-    }
-  });
 }
 
-class FsReader implements CheckpointReader {
+class DirectoryReader implements CheckpointReader {
   readonly files = new Map<string, StoredFile>();
   readonly #files = new Map<string, CheckpointFile>();
   /** Held, so that no other directory can have its identity. */
   #directory: OpenFile | undefined;
+  #identity: string | undefined;
   #closed: Promise<void> | undefined;
 
   constructor(
     private readonly root: Root,
     readonly id: string,
-    private readonly identity: string,
   ) {}
 
   async open(): Promise<void> {
     const { ops } = this.root;
     const path = this.root.at(this.id);
     this.#directory = await ops.open(path, "directory");
+    this.#identity = (await this.#directory.stat()).identity;
     for (const file of await listFiles(ops, path, this.id)) {
       const opened = await openFile(ops, path, file, this.files.size < MAX_OPEN_FILES);
       if (!opened) continue;
@@ -116,7 +104,7 @@ class FsReader implements CheckpointReader {
   /** Were it deleted and written anew meanwhile, the files would be of two checkpoints. */
   async #assertInPlace(): Promise<void> {
     const stat = await ifPresent(this.root.ops.lstat(this.root.at(this.id)));
-    if (stat?.kind !== "directory" || stat.identity !== this.identity) throw notFound(this.root, this.id);
+    if (stat?.kind !== "directory" || stat.identity !== this.#identity) throw notFound(this.root, this.id);
   }
 }
 
@@ -158,16 +146,6 @@ async function openFile(
   }
   await open.close();
   return undefined;
-}
-
-function notFound(root: Root, id: string, cause?: unknown): HoldfastError {
-  return new HoldfastError("CHECKPOINT_NOT_FOUND", `there is no checkpoint ${id} in ${root.path}`, { cause });
-}
-
-function linked(path: string, cause?: unknown): HoldfastError {
-  return new HoldfastError("UNSAFE_PATH", `${path} is a symbolic link: checkpoints hold files only`, {
-    cause,
-  });
 }
 
 function corrupt(id: string, path: string, problem: string): HoldfastError {

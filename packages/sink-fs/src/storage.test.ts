@@ -3,8 +3,6 @@ import { mkdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AttemptWriter, Sink } from "@holdfast/core";
-import { describe, expect, onTestFinished, test } from "vitest";
-import { fsSink } from "./index";
 import {
   attemptAt,
   bytesOf,
@@ -14,9 +12,11 @@ import {
   namesIn,
   save,
   savedContent,
+  system,
   temporaryDirectory,
-} from "./testing/save";
-import { system } from "./testing/system";
+} from "@holdfast/file-root/testing";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { fsSink } from "./index";
 
 const MiB = 2 ** 20;
 const FIRST = "step-00000001";

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { temporaryDirectory } from "@holdfast/file-root/testing";
 import { expect, test } from "vitest";
-import { temporaryDirectory } from "./testing/save";
 
 const INDEX = new URL("../dist/index.js", import.meta.url).href;
 

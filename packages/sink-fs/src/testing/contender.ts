@@ -7,15 +7,14 @@
 import { createServer, type Server } from "node:net";
 import { setTimeout } from "node:timers/promises";
 import { isHoldfastError } from "@holdfast/core";
-import { nodeFileOps } from "../node-file-ops";
-import { describeOwner } from "../owner";
-import { FsSink } from "../sink";
+import { describeOwner, nodeFileOps, RootSink } from "@holdfast/file-root/testing";
+import { DIRECTORY } from "../directory";
 
 const [root = "", name = "", first = ""] = process.argv.slice(2);
 const record = { path: "checkpoint.json", bytes: new Uint8Array([1]) };
 
 for (let step = Number(first); ; step++) {
-  const sink = new FsSink(root, nodeFileOps, describeOwner);
+  const sink = new RootSink(DIRECTORY, root, nodeFileOps, describeOwner);
   const attempt = { runId: `pid-${process.pid}`, step, ordinal: step, worldSize: 1 };
   try {
     const writer = await sink.begin(attempt, 0);

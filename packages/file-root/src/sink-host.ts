@@ -15,10 +15,11 @@ import type {
 } from "@holdfast/core";
 import { HoldfastError } from "@holdfast/core";
 import { ChunkStream } from "./chunk-stream";
+import type { Container } from "./container";
 import { attemptName } from "./names";
 import { openNodeFileOps } from "./node-file-ops";
 import { describeOwner, type Owner } from "./owner";
-import { FsSink } from "./sink";
+import { RootSink } from "./sink";
 
 /** A sink, made when it is first named. */
 export interface SinkRef {
@@ -41,11 +42,13 @@ interface OpenWriter {
 }
 
 export class SinkHost {
-  readonly #sinks = new Map<number, FsSink>();
+  readonly #sinks = new Map<number, RootSink>();
   /** Those that are neither committed nor aborted. */
   readonly #writers = new Map<number, OpenWriter>();
   readonly #streams = new Map<number, ChunkStream>();
   readonly #readers = new Map<number, CheckpointReader>();
+
+  constructor(private readonly container: Container) {}
 
   async begin(
     sink: SinkRef,
@@ -149,8 +152,9 @@ export class SinkHost {
     await open?.close();
   }
 
-  #sink({ id, root, nonce }: SinkRef): FsSink {
-    const sink = this.#sinks.get(id) ?? new FsSink(root, openNodeFileOps(), ownerOnce(nonce));
+  #sink({ id, root, nonce }: SinkRef): RootSink {
+    const sink =
+      this.#sinks.get(id) ?? new RootSink(this.container, root, openNodeFileOps(), ownerOnce(nonce));
     this.#sinks.set(id, sink);
     return sink;
   }

@@ -4,20 +4,22 @@
  */
 import { randomBytes } from "node:crypto";
 import { HoldfastError, parseId } from "@holdfast/core";
+import type { Container } from "./container";
 import { ifPresent } from "./file-ops";
 import { ATTEMPT_PREFIX, LOCK_DRAFT_PREFIX, TRASH_PREFIX } from "./names";
 import type { Root } from "./root";
 
 /** @throws HoldfastError `CHECKPOINT_NOT_FOUND` */
-export async function deleteCheckpoint(root: Root, id: string): Promise<void> {
-  const stat = parseId(id) && (await ifPresent(root.ops.lstat(root.at(id))));
-  if (stat?.kind !== "directory") {
+export async function deleteCheckpoint(root: Root, { kind, suffix }: Container, id: string): Promise<void> {
+  const name = id + suffix;
+  const stat = parseId(id) && (await ifPresent(root.ops.lstat(root.at(name))));
+  if (stat?.kind !== kind) {
     throw new HoldfastError(
       "CHECKPOINT_NOT_FOUND",
       `there is no checkpoint ${JSON.stringify(id)} in ${root.path}`,
     );
   }
-  await removeDurably(root, [id]);
+  await removeDurably(root, [name]);
 }
 
 /** Removes attempts that are not `live`, and what deletions and locks left; returns the names. */

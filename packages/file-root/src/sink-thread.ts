@@ -5,9 +5,6 @@ import { fromPortable } from "./portable-error";
 import type { SinkHost } from "./sink-host";
 import type { Answer, Call, Method } from "./thread-protocol";
 
-/** Built from `thread.ts`. By this path it is found from `src`, where tests run, as from `dist`. */
-const THREAD = new URL("../dist/thread.js", import.meta.url);
-
 interface Pending {
   readonly method: Method;
   resolve(result: unknown): void;
@@ -23,6 +20,12 @@ export class SinkThread {
   #calls = 0;
   #worker: Worker | undefined;
 
+  /** @param program a module that calls `serveSinks`: a file of the package `owner` */
+  constructor(
+    private readonly owner: string,
+    private readonly program: URL,
+  ) {}
+
   call<M extends Method>(method: M, ...args: Parameters<SinkHost[M]>): ReturnType<SinkHost[M]> {
     const call = this.#calls++;
     const answered = new Promise((resolve, reject) => {
@@ -37,7 +40,7 @@ export class SinkThread {
   #running(): Worker {
     if (this.#worker) return this.#worker;
     // Without the options of this process: its loaders and profilers are not meant for the thread.
-    const worker = new Worker(THREAD, { name: "holdfast", execArgv: [] });
+    const worker = new Worker(this.program, { name: "holdfast", execArgv: [] });
     worker.on("message", (answer: Answer) => this.#answered(answer, worker));
     worker.on("error", (error) => this.#lost(worker, error));
     worker.on("exit", () => this.#lost(worker, undefined));
@@ -56,7 +59,7 @@ export class SinkThread {
   #lost(worker: Worker, cause: unknown): void {
     if (this.#worker !== worker) return;
     this.#worker = undefined;
-    const message = `the thread that writes and reads files ended. Is ${THREAD.pathname} there? Bundlers have to leave @holdfast/sink-fs external.`;
+    const message = `the thread that writes and reads files ended. Is ${this.program.pathname} there? Bundlers have to leave ${this.owner} external.`;
     for (const { method, reject } of this.#pending.values()) {
       // Whether the commit happened before nobody can tell.
       const code = method === "commit" ? "COMMIT_UNCERTAIN" : "SINK_FAILED";

@@ -1,4 +1,4 @@
-/** One try at one checkpoint: a directory that no reader looks at, until the commit gives it its name. */
+/** One try at one checkpoint: a draft that no reader looks at, until the commit gives it its name. */
 import {
   type AttemptStatus,
   type AttemptWriter,
@@ -13,43 +13,37 @@ import {
   type WrittenFile,
 } from "@holdfast/core";
 import { publish } from "./commit";
-import { errnoOf } from "./errors";
-import { ifPresent, type OpenFile, readSmallFile, syncDirectory, writeFully } from "./file-ops";
+import type { Draft } from "./container";
 import type { Root } from "./root";
 import { writeChunks } from "./write-chunks";
-
-/**
- * Files stay open from their last write to their sync, because a disk's error is told to those who have the
- * file open. So many at most, for systems with a limit of 256 a process; then those so far are synced.
- */
-const MAX_OPEN_FILES = 64;
 
 /** Turns the system's errors of one step into Holdfast's. */
 type Guard = <T>(step: () => Promise<T>) => Promise<T>;
 
-export class FsAttempt implements AttemptWriter {
+export class RootAttempt implements AttemptWriter {
   #state: "writing" | "finished" | "committed" | "uncertain" | "over" = "writing";
+  #manifest: Uint8Array | undefined;
   #failure: string | undefined;
   readonly #stop = new AbortController();
   /** What is under way; never rejects. */
   #work: Promise<unknown> = Promise.resolve();
-  readonly #unsynced: OpenFile[] = [];
-  /** Relative to the attempt's; `""` is that one itself. */
-  readonly #directories = new Set([""]);
+  readonly #paths = new Set<string>();
 
   constructor(
     private readonly root: Root,
+    /** Of the draft, in the root. */
     readonly name: string,
+    private readonly draft: Draft,
     /** By which the files are digested; undefined if core does that. */
     private readonly algorithm: DigestAlgorithm | undefined,
   ) {}
 
   write(plan: FilePlan, chunks: AsyncIterable<Chunk>): Promise<WrittenFile> {
     return this.#run(`write ${plan.path}`, "writing", async (guard) => {
-      const file = await guard(() => this.#create(plan.path));
       const { path, byteLength, blockEnds } = plan;
+      this.#claim(path);
       const digest = this.algorithm && { algorithm: this.algorithm, blockEnds };
-      const stream = await guard(() => file.stream({ byteLength, digest }));
+      const stream = await guard(() => this.draft.stream(path, { byteLength, digest }));
       const append: typeof stream.append = (chunk, at) => guard(() => stream.append(chunk, at));
       await writeChunks(plan, chunks, { append, end: () => stream.end() }, this.#stop.signal);
       const digests = stream.digests();
@@ -60,9 +54,10 @@ export class FsAttempt implements AttemptWriter {
   finish(manifest?: Uint8Array): Promise<void> {
     return this.#run("finish", "writing", async (guard) => {
       await guard(async () => {
-        if (manifest) await writeFully(await this.#create(MANIFEST_FILE), manifest, 0);
-        await this.#sync();
+        if (manifest) await this.#put({ path: MANIFEST_FILE, bytes: manifest });
+        await this.draft.sync();
       });
+      this.#manifest = manifest;
       this.#state = "finished";
     });
   }
@@ -71,21 +66,23 @@ export class FsAttempt implements AttemptWriter {
     this.#failure = reason;
   }
 
-  /** Makes it the checkpoint `id`. `isHeld` tells whether the root's lock still is ours. */
-  commit(id: string, files: readonly SmallFile[], isHeld: () => Promise<boolean>): Promise<void> {
+  /** Makes it what lies at `id`, under the name `to`. `isHeld` tells whether the root's lock still is ours. */
+  commit(id: string, to: string, files: readonly SmallFile[], isHeld: () => Promise<boolean>): Promise<void> {
     return this.#run(`commit ${id}`, "finished", async (guard) => {
       try {
         await guard(async () => {
-          for (const { path, bytes } of files) {
-            await writeFully(await this.#create(path), bytes, 0);
-            await this.#sync(); // before the next is begun: the record comes last
+          for (const file of files) {
+            await this.#put(file);
+            await this.draft.sync(); // before the next is begun: the record comes last
           }
+          await this.draft.close();
           await this.root.check();
           if (!(await isHeld())) throw lockLost(this.root.path, id);
           this.#stop.signal.throwIfAborted();
-          await publish(this.root, this.name, id);
+          await publish(this.root, this.name, to);
         });
         this.#state = "committed";
+        this.#manifest = undefined;
       } catch (error) {
         // Where the commit is uncertain, a crash may yet bring the checkpoint back: then it shall be whole.
         if (isHoldfastError(error, "COMMIT_UNCERTAIN")) this.#state = "uncertain";
@@ -103,7 +100,7 @@ export class FsAttempt implements AttemptWriter {
   abandon(): Promise<void> {
     return this.#end(() => {
       this.#state = "over";
-      return this.#closeFiles();
+      return this.draft.close();
     });
   }
 
@@ -112,12 +109,9 @@ export class FsAttempt implements AttemptWriter {
     return this.#state === "writing" || this.#state === "finished";
   }
 
-  async status(): Promise<AttemptStatus> {
-    const path = this.root.at(this.name, MANIFEST_FILE);
-    const manifest =
-      this.#state === "finished" ? await ifPresent(readSmallFile(this.root.ops, path)) : undefined;
+  status(): AttemptStatus {
     return {
-      finished: manifest ? [{ rank: 0, manifest }] : [],
+      finished: this.#manifest ? [{ rank: 0, manifest: this.#manifest }] : [],
       failed: this.#failure === undefined ? [] : [{ rank: 0, reason: this.#failure }],
       committed: this.#state === "committed",
     };
@@ -152,49 +146,26 @@ export class FsAttempt implements AttemptWriter {
     return result;
   }
 
-  /** Creates a file, and the directories that it lies in. */
-  async #create(path: string): Promise<OpenFile> {
+  async #put({ path, bytes }: SmallFile): Promise<void> {
+    this.#claim(path);
+    await this.draft.put(path, bytes);
+  }
+
+  /** @throws HoldfastError `UNSAFE_PATH`, `INVALID_ARGUMENT` */
+  #claim(path: string): void {
     if (!isSafePath(path)) {
       throw new HoldfastError("UNSAFE_PATH", `${JSON.stringify(path)} cannot be a file's name`);
     }
-    if (this.#unsynced.length >= MAX_OPEN_FILES) await this.#syncFiles();
-    const segments = path.split("/");
-    for (let depth = 1; depth < segments.length; depth++) {
-      const directory = segments.slice(0, depth).join("/");
-      if (this.#directories.has(directory)) continue;
-      await this.root.ops.mkdir(this.root.at(this.name, directory));
-      this.#directories.add(directory);
+    if (this.#paths.has(path)) {
+      throw new HoldfastError("INVALID_ARGUMENT", `${path} of ${this.name} is written twice`);
     }
-    const file = await this.root.ops.open(this.root.at(this.name, path), "create").catch((error) => {
-      if (errnoOf(error) !== "EEXIST") throw error;
-      const message = `${path} of ${this.name} is written twice`;
-      throw new HoldfastError("INVALID_ARGUMENT", message, { cause: error });
-    });
-    this.#unsynced.push(file);
-    return file;
-  }
-
-  /** All files after all were written: a third cheaper than each after its writing. */
-  async #sync(): Promise<void> {
-    await this.#syncFiles();
-    for (const directory of this.#directories) {
-      await syncDirectory(this.root.ops, this.root.at(this.name, directory));
-    }
-  }
-
-  async #syncFiles(): Promise<void> {
-    for (const file of this.#unsynced) await file.sync();
-    await this.#closeFiles();
-  }
-
-  async #closeFiles(): Promise<void> {
-    const closed = await Promise.allSettled(this.#unsynced.splice(0).map((file) => file.close()));
-    for (const result of closed) if (result.status === "rejected") throw result.reason;
+    this.#paths.add(path);
   }
 
   async #discard(): Promise<void> {
     this.#state = "over";
-    await this.#closeFiles().catch(() => {}); // the files are going anyway
+    this.#manifest = undefined;
+    await this.draft.close().catch(() => {}); // the files are going anyway
     await this.root.ops.remove(this.root.at(this.name));
   }
 }

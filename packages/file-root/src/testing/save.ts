@@ -16,7 +16,7 @@ export async function temporaryDirectory(parent = tmpdir()): Promise<string> {
   return directory;
 }
 
-export type Files = Readonly<Record<string, Uint8Array>>;
+type Files = Readonly<Record<string, Uint8Array>>;
 
 /** Files of some lengths in some directories, other bytes for each seed. */
 export function exampleFiles(seed: number): Files {
@@ -84,7 +84,7 @@ export async function save(sink: Sink, step: number, files = exampleFiles(step))
 }
 
 /** Files by path, their bytes in base64: strings are compared at once. */
-export type Content = Readonly<Record<string, string>>;
+type Content = Readonly<Record<string, string>>;
 
 /** What `save` stored at `step`. */
 export function savedContent(step: number, files = exampleFiles(step)): Content {

@@ -62,7 +62,7 @@ export interface FileStream {
 
 export type FileKind = "file" | "directory" | "link" | "other";
 
-interface Entry {
+export interface Entry {
   readonly name: string;
   readonly kind: FileKind;
 }

@@ -18,33 +18,41 @@ import {
 import { newNonce } from "./owner";
 import { CAPABILITIES } from "./sink";
 import type { SinkRef } from "./sink-host";
-import { SinkThread } from "./sink-thread";
+import type { SinkThread } from "./sink-thread";
 import { writeChunks } from "./write-chunks";
 
-/** One for the process: its sinks share a disk, mostly. */
-const thread = new SinkThread();
 let ids = 0;
 
+interface ThreadedSinkOptions {
+  /** Of the sink, for messages. */
+  readonly name: string;
+  /** The path of the directory that checkpoints lie in. */
+  readonly root: string;
+  /** One for all sinks of a kind: they share a disk, mostly. */
+  readonly thread: SinkThread;
+}
+
 /**
- * Keeps checkpoints in the directory `root`, which is made when the first one is begun: each a directory of
- * safetensors, durable and whole, or not there. One sink at a time writes to a root; any number may read.
- *
  * It can be used again after `close`, and takes the lock again then.
  * @throws HoldfastError `INVALID_ARGUMENT` for an empty path
  */
-export function fsSink(root: string): Sink {
-  if (root === "") throw new HoldfastError("INVALID_ARGUMENT", "fsSink needs the path of a directory");
-  return new ThreadedSink(resolve(root));
+export function threadedSink({ name, root, thread }: ThreadedSinkOptions): Sink {
+  if (root === "")
+    throw new HoldfastError("INVALID_ARGUMENT", `a ${name} sink needs the path of a directory`);
+  return new ThreadedSink(name, resolve(root), thread);
 }
 
 class ThreadedSink implements Sink {
-  readonly name = "fs";
   readonly protocol = 1;
   readonly capabilities = CAPABILITIES;
   /** Undefined as long as nothing was asked of it. */
   #used: SinkRef | undefined;
 
-  constructor(private readonly root: string) {}
+  constructor(
+    readonly name: string,
+    private readonly root: string,
+    private readonly thread: SinkThread,
+  ) {}
 
   get #ref(): SinkRef {
     this.#used ??= newRef(this.root, newNonce());
@@ -58,34 +66,34 @@ class ThreadedSink implements Sink {
   ): Promise<AttemptWriter> {
     signal?.throwIfAborted();
     const writer = ++ids;
-    await thread.call("begin", this.#ref, writer, attempt, rank, options);
-    return new ThreadedWriter(writer);
+    await this.thread.call("begin", this.#ref, writer, attempt, rank, options);
+    return new ThreadedWriter(this.thread, writer);
   }
 
   status(attempt: Attempt): Promise<AttemptStatus> {
-    return thread.call("status", this.#ref, attempt);
+    return this.thread.call("status", this.#ref, attempt);
   }
 
   commit(attempt: Attempt, id: string, files: readonly SmallFile[]): Promise<void> {
-    return thread.call("commit", this.#ref, attempt, id, files);
+    return this.thread.call("commit", this.#ref, attempt, id, files);
   }
 
   async open(id: string): Promise<CheckpointReader> {
     const reader = ++ids;
-    const files = await thread.call("open", this.#ref, reader, id);
-    return new ThreadedReader(reader, id, files);
+    const files = await this.thread.call("open", this.#ref, reader, id);
+    return new ThreadedReader(this.thread, reader, id, files);
   }
 
   list(options: { readonly all?: boolean } = {}) {
-    return thread.call("list", this.#ref, options);
+    return this.thread.call("list", this.#ref, options);
   }
 
   delete(id: string): Promise<void> {
-    return thread.call("delete", this.#ref, id);
+    return this.thread.call("delete", this.#ref, id);
   }
 
   sweep(): Promise<readonly string[]> {
-    return thread.call("sweep", this.#ref);
+    return this.thread.call("sweep", this.#ref);
   }
 
   async close(): Promise<void> {
@@ -94,7 +102,7 @@ class ThreadedSink implements Sink {
     // By the same nonce it takes over the lock that a lost thread could not give back; but not one whose giving back failed.
     const next = newRef(this.root, closed.nonce);
     this.#used = next;
-    await thread.call("close", closed).catch((error) => {
+    await this.thread.call("close", closed).catch((error) => {
       if (this.#used === next) this.#used = undefined;
       throw error;
     });
@@ -108,16 +116,19 @@ function newRef(root: string, nonce: string): SinkRef {
 class ThreadedWriter implements AttemptWriter {
   readonly #aborted = new AbortController();
 
-  constructor(private readonly id: number) {}
+  constructor(
+    private readonly thread: SinkThread,
+    private readonly id: number,
+  ) {}
 
   async write(plan: FilePlan, chunks: AsyncIterable<Chunk>): Promise<WrittenFile> {
     const stream = ++ids;
-    const written = thread.call("write", this.id, stream, plan);
+    const written = this.thread.call("write", this.id, stream, plan);
     const failed = new AbortController();
     written.catch((error) => failed.abort(error));
     const append = ({ bytes, sources }: Pick<Chunk, "bytes" | "sources">) =>
-      thread.call("append", stream, { bytes: postable(bytes), sources });
-    const end = () => void thread.call("end", stream).catch(() => {}); // whatever is wrong, `written` tells
+      this.thread.call("append", stream, { bytes: postable(bytes), sources });
+    const end = () => void this.thread.call("end", stream).catch(() => {}); // whatever is wrong, `written` tells
     const { signal } = this.#aborted;
     await writeChunks(plan, chunks, { append, end }, AbortSignal.any([failed.signal, signal]));
     const result = await written;
@@ -126,16 +137,16 @@ class ThreadedWriter implements AttemptWriter {
   }
 
   finish(manifest?: Uint8Array): Promise<void> {
-    return thread.call("finish", this.id, manifest);
+    return this.thread.call("finish", this.id, manifest);
   }
 
   fail(reason: string): Promise<void> {
-    return thread.call("fail", this.id, reason);
+    return this.thread.call("fail", this.id, reason);
   }
 
   abort(): Promise<void> {
     this.#aborted.abort();
-    return thread.call("abort", this.id);
+    return this.thread.call("abort", this.id);
   }
 }
 
@@ -143,6 +154,7 @@ class ThreadedReader implements CheckpointReader {
   readonly files: ReadonlyMap<string, StoredFile>;
 
   constructor(
+    private readonly thread: SinkThread,
     private readonly reader: number,
     readonly id: string,
     files: readonly StoredFile[],
@@ -157,14 +169,22 @@ class ThreadedReader implements CheckpointReader {
     { signal, digest }: ReadOptions = {},
   ): Promise<readonly string[] | undefined> {
     signal?.throwIfAborted();
-    if (isShared(into)) return (await thread.call("read", this.reader, path, start, into, digest)).digests;
-    const { digests, bytes } = await thread.call("read", this.reader, path, start, into.byteLength, digest);
+    if (isShared(into))
+      return (await this.thread.call("read", this.reader, path, start, into, digest)).digests;
+    const { digests, bytes } = await this.thread.call(
+      "read",
+      this.reader,
+      path,
+      start,
+      into.byteLength,
+      digest,
+    );
     if (bytes) into.set(bytes);
     return digests;
   }
 
   close(): Promise<void> {
-    return thread.call("closeReader", this.reader);
+    return this.thread.call("closeReader", this.reader);
   }
 }
 

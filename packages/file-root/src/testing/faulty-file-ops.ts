@@ -1,5 +1,5 @@
 /** The real file operations, any of which can be made to fail; they are logged, and open files counted. */
-import type { FileOps, OpenFile } from "../file-ops";
+import type { Entry, FileOps, OpenFile } from "../file-ops";
 import { nodeFileOps } from "../node-file-ops";
 
 export interface Operation {
@@ -46,7 +46,8 @@ export class FaultyFileOps implements FileOps {
   rename = (from: string, to: string) => this.#run("rename", to, () => nodeFileOps.rename(from, to));
   link = (from: string, to: string) => this.#run("link", to, () => nodeFileOps.link(from, to));
   remove = (path: string) => this.#run("remove", path, () => nodeFileOps.remove(path));
-  readdir = (path: string) => this.#run("readdir", path, () => nodeFileOps.readdir(path));
+  readdir = (path: string): Promise<readonly Entry[]> =>
+    this.#run("readdir", path, () => nodeFileOps.readdir(path));
   lstat = (path: string) => this.#run("lstat", path, () => nodeFileOps.lstat(path));
   freeBytes = (path: string) => this.#run("freeBytes", path, () => nodeFileOps.freeBytes(path));
 

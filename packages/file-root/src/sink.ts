@@ -1,4 +1,4 @@
-/** A sink that keeps checkpoints in a directory: the life of a root, each step in a file of its own. */
+/** A sink on a file system: the life of a root, each step in a file of its own. */
 import { resolve } from "node:path";
 import {
   type Attempt,
@@ -14,15 +14,16 @@ import {
   type Sink,
   type SmallFile,
 } from "@holdfast/core";
-import { FsAttempt } from "./attempt";
+import { RootAttempt } from "./attempt";
 import { refuseExisting } from "./commit";
+import type { Container } from "./container";
 import { errnoOf } from "./errors";
 import type { FileOps } from "./file-ops";
 import { listCheckpoints } from "./listing";
 import { RootLock } from "./lock";
 import { attemptName } from "./names";
+import { openCheckpoint } from "./opening";
 import type { Owner } from "./owner";
-import { openCheckpoint } from "./reader";
 import { deleteCheckpoint, sweepRoot } from "./removal";
 import { Root } from "./root";
 
@@ -36,34 +37,38 @@ export const CAPABILITIES = {
   digests: ["xxh64", "sha256"],
 } as const;
 
-/** What `fsSink` puts on a thread; it works on any. */
-export class FsSink implements Sink {
-  readonly name = "fs";
+/** What `threadedSink` puts on a thread; it works on any. */
+export class RootSink implements Sink {
+  readonly name: string;
   readonly protocol = 1;
   readonly capabilities = CAPABILITIES;
   readonly #root: Root;
   /** Those that are over stay until the next `begin`, so that `status` knows how they ended. */
-  readonly #attempts = new Map<string, FsAttempt>();
+  readonly #attempts = new Map<string, RootAttempt>();
+  /** Those whose drafts are being made. */
+  readonly #beginning = new Set<string>();
   #lock: RootLock | undefined;
   /** Whoever takes the lock or gives it back waits for those before. */
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(
+    private readonly container: Container,
     root: string,
     ops: FileOps,
     private readonly describe: () => Promise<Owner>,
   ) {
+    this.name = container.name;
     this.#root = new Root(resolve(root), ops);
   }
 
   async begin(attempt: Attempt, rank: number, options?: BeginOptions): Promise<AttemptWriter> {
     options?.signal?.throwIfAborted();
     if (rank !== 0 || attempt.worldSize !== 1) {
-      throw new HoldfastError("UNSUPPORTED", "fsSink keeps checkpoints of one rank so far");
+      throw new HoldfastError("UNSUPPORTED", `${this.name} keeps checkpoints of one rank so far`);
     }
     const name = attemptName(attempt);
     if (!isSafeName(attempt.runId) || !parseId(formatId({ step: attempt.step, revision: 1 }))) {
-      throw new HoldfastError("INVALID_ARGUMENT", `${JSON.stringify(name)} cannot be a directory's name`);
+      throw new HoldfastError("INVALID_ARGUMENT", `${JSON.stringify(name)} cannot be a file's name`);
     }
     return this.#root.guard(`begin ${name}`, "write", async () => {
       await this.#takeLock({ createRoot: true });
@@ -74,8 +79,9 @@ export class FsSink implements Sink {
   }
 
   async status(attempt: Attempt): Promise<AttemptStatus> {
-    const status = this.#attempts.get(attemptName(attempt))?.status();
-    return status ?? { finished: [], failed: [], committed: false };
+    return (
+      this.#attempts.get(attemptName(attempt))?.status() ?? { finished: [], failed: [], committed: false }
+    );
   }
 
   commit(attempt: Attempt, id: string, files: readonly SmallFile[]): Promise<void> {
@@ -84,34 +90,40 @@ export class FsSink implements Sink {
       if (!isSafeName(id)) {
         throw new HoldfastError("INVALID_ARGUMENT", `${JSON.stringify(id)} cannot be a checkpoint's name`);
       }
-      await refuseExisting(this.#root, id);
+      const to = id + this.container.suffix;
+      await refuseExisting(this.#root, to);
       const writer = this.#attempts.get(name);
       if (!writer) {
         throw new HoldfastError("SINK_FAILED", `${name} cannot become ${id}: it is not under way here`);
       }
-      await writer.commit(id, files, async () => (await this.#lock?.isHeld()) ?? false);
+      await writer.commit(id, to, files, async () => (await this.#lock?.isHeld()) ?? false);
     });
   }
 
   open(id: string): Promise<CheckpointReader> {
-    return openCheckpoint(this.#root, id);
+    return openCheckpoint(this.#root, this.container, id);
   }
 
   list(options?: { readonly all?: boolean }) {
-    return this.#root.guard("list", "read", () => listCheckpoints(this.#root, options?.all ?? false));
+    return this.#root.guard("list", "read", () =>
+      listCheckpoints(this.#root, this.container, options?.all ?? false),
+    );
   }
 
   delete(id: string): Promise<void> {
     return this.#root.guard(`delete ${id}`, "write", async () => {
       await this.#takeLock({ createRoot: false });
-      await deleteCheckpoint(this.#root, id);
+      await deleteCheckpoint(this.#root, this.container, id);
     });
   }
 
   sweep(): Promise<readonly string[]> {
     return this.#root.guard("sweep", "write", async () => {
       if (!(await this.#takeLock({ createRoot: false }))) return [];
-      return sweepRoot(this.#root, (name) => this.#attempts.get(name)?.live ?? false);
+      return sweepRoot(
+        this.#root,
+        (name) => this.#beginning.has(name) || (this.#attempts.get(name)?.live ?? false),
+      );
     });
   }
 
@@ -150,16 +162,18 @@ export class FsSink implements Sink {
     for (const [other, { live }] of this.#attempts) if (!live) this.#attempts.delete(other);
     const begunBefore = (cause?: unknown) =>
       new HoldfastError("INVALID_ARGUMENT", `${name} was begun before: a run counts its attempts`, { cause });
-    if (this.#attempts.has(name)) throw begunBefore();
-    const writer = new FsAttempt(this.#root, name, algorithm);
-    this.#attempts.set(name, writer); // before it exists, so that no sweep takes it
+    if (this.#attempts.has(name) || this.#beginning.has(name)) throw begunBefore();
+    this.#beginning.add(name); // before it exists, so that no sweep takes it
     try {
-      await this.#root.ops.mkdir(this.#root.at(name));
+      const draft = await this.container.create(this.#root, name);
+      const writer = new RootAttempt(this.#root, name, draft, algorithm);
+      this.#attempts.set(name, writer);
+      return writer;
     } catch (error) {
-      this.#attempts.delete(name);
       throw errnoOf(error) === "EEXIST" ? begunBefore(error) : error;
+    } finally {
+      this.#beginning.delete(name);
     }
-    return writer;
   }
 
   async #refuseWhatCannotFit(step: number, needed: number): Promise<void> {

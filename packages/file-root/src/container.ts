@@ -1,0 +1,35 @@
+/**
+ * How a checkpoint lies in a root: as a directory of files, as an archive. All that a sink on a file system
+ * does not share with the others.
+ */
+import type { CheckpointReader } from "@holdfast/core";
+import type { FileKind, FileStream, StreamPlan } from "./file-ops";
+import type { Root } from "./root";
+
+/** What holds one checkpoint: an entry of the root. */
+export interface Container {
+  /** Of the sink, for messages: `fs`. */
+  readonly name: string;
+  /** What kind of entry it is. */
+  readonly kind: Extract<FileKind, "directory" | "file">;
+  /** What its name has behind the checkpoint's id. */
+  readonly suffix: "" | `.${string}`;
+  /** Makes an empty one. Fails with EEXIST on whatever is there. */
+  create(root: Root, name: string): Promise<Draft>;
+  /** Opens the one at `root.at(name)`, where there was something of this kind a moment ago. */
+  open(root: Root, id: string, name: string): Promise<CheckpointReader>;
+  /** Whether it is whole, as far as that can be told without reading much: whether there is a commit record. */
+  hasRecord(root: Root, name: string): Promise<boolean>;
+}
+
+/** A container that is being filled. Nobody reads it before it has its final name. */
+export interface Draft {
+  /** Begins a file that chunks will fill. No other is begun before it is full. */
+  stream(path: string, plan: StreamPlan): Promise<FileStream>;
+  /** Adds a file whole. */
+  put(path: string, bytes: Uint8Array): Promise<void>;
+  /** Makes all that was added durable; what there is now is a whole container. More may be added. */
+  sync(): Promise<void>;
+  /** Lets go of what is open. Idempotent. */
+  close(): Promise<void>;
+}

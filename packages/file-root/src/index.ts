@@ -1,0 +1,19 @@
+/** What sinks on a file system are made of. A sink adds how a checkpoint lies in its root: a `Container`. */
+export type { Container, Draft } from "./container";
+export { errnoOf } from "./errors";
+export {
+  type FileOps,
+  type FileStream,
+  ifPresent,
+  type OpenFile,
+  readFully,
+  type StreamPlan,
+  syncDirectory,
+  withFile,
+  writeFully,
+} from "./file-ops";
+export { linked, notFound } from "./opening";
+export type { Root } from "./root";
+export { serveSinks } from "./serve";
+export { SinkThread } from "./sink-thread";
+export { threadedSink } from "./threaded-sink";

@@ -1,0 +1,19 @@
+/** What the tests of such sinks need: real and faulty file operations, owners of locks, whole checkpoints. */
+export { nodeFileOps } from "../node-file-ops";
+export { describeOwner, livenessOf, type Owner } from "../owner";
+export { RootSink } from "../sink";
+export { type Fault, FaultyFileOps, failFrom, failOnce, type Operation } from "./faulty-file-ops";
+export {
+  attemptAt,
+  bytesOf,
+  contentOf,
+  exampleFiles,
+  idsOf,
+  Lender,
+  MEMORY,
+  namesIn,
+  save,
+  savedContent,
+  temporaryDirectory,
+} from "./save";
+export { system } from "./system";

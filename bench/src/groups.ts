@@ -6,6 +6,7 @@ import { peersGroup } from "./rows/peers";
 import { restoreGroups } from "./rows/restore";
 import { scalingGroups } from "./rows/scaling";
 import { stallHostGroups } from "./rows/stall-host";
+import { tarGroups } from "./rows/tar";
 import { webgpuGroup } from "./rows/webgpu";
 import { writeGroups } from "./rows/write";
 
@@ -18,6 +19,7 @@ export function allGroups(scale: Scale): Group[] {
     loopDelayGroup(scale),
     memoryGroup(scale),
     memorySlopeGroup(scale),
+    ...tarGroups(scale),
     ...scalingGroups(scale),
     webgpuGroup(scale),
     ...stallHostGroups(scale),

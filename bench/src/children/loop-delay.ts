@@ -2,13 +2,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { answer } from "../kit/child";
 import { LoopProbe } from "../kit/loop-probe";
-import { Saver } from "../kit/saver";
+import { Saver, type SaverOptions } from "../kit/saver";
 import { makeState, type StateOptions } from "../kit/state";
 import { quantile } from "../statistics";
 
-await answer<StateOptions>(async (options) => {
+export interface LoopDelayOptions extends StateOptions, SaverOptions {}
+
+await answer<LoopDelayOptions>(async (options) => {
   const state = makeState(options);
-  const saver = await Saver.open(options.dir);
+  const saver = await Saver.open(options.dir, options);
   await saver.saveAndRemove(state);
   globalThis.gc?.();
   const before = await LoopProbe.during(() => sleep(1000));

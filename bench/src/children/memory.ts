@@ -1,18 +1,15 @@
 /** How much memory a save takes, beyond what the state and a started Holdfast take. */
 import { answer } from "../kit/child";
 import { peakResident, resetPeak } from "../kit/resident";
-import { Saver } from "../kit/saver";
+import { Saver, type SaverOptions } from "../kit/saver";
 import { makeState, type StateOptions } from "../kit/state";
 import { MiB } from "../measure";
 
-export interface MemoryOptions extends StateOptions {
-  /** `memory.host`, in bytes. */
-  readonly host: number;
-}
+export interface MemoryOptions extends StateOptions, SaverOptions {}
 
 await answer<MemoryOptions>(async (options) => {
   const state = makeState(options);
-  const saver = await Saver.open(options.dir, options.host);
+  const saver = await Saver.open(options.dir, options);
   // Starts whatever Holdfast starts once: its worker, its hash.
   await saver.saveAndRemove(makeState({ bytes: MiB, tensors: 4 }));
   globalThis.gc?.();

@@ -1,8 +1,16 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { AsyncCheckpointer, hostBackend } from "@holdfast/core";
+import { AsyncCheckpointer, hostBackend, type Sink } from "@holdfast/core";
 import { fsSink } from "@holdfast/sink-fs";
+import { tarSink } from "@holdfast/sink-tar";
 import type { HostState } from "./state";
+
+export interface SaverOptions {
+  /** `memory.host`, in bytes. Default: Holdfast's own. */
+  readonly host?: number;
+  /** What checkpoints are written as. Default `"fs"`, directories. */
+  readonly sink?: "fs" | "tar";
+}
 
 /** How one save went, in milliseconds from the call of `save`. */
 export interface Saved {
@@ -19,14 +27,13 @@ export class Saver {
 
   private constructor(
     private readonly root: string,
-    private readonly sink: ReturnType<typeof fsSink>,
+    private readonly sink: Sink,
     private readonly checkpointer: Awaited<ReturnType<typeof openHost>>,
   ) {}
 
-  /** `host` is `memory.host`, in bytes; Holdfast's own default unless it is given. */
-  static async open(dir: string, host?: number): Promise<Saver> {
+  static async open(dir: string, { host, sink: kind = "fs" }: SaverOptions = {}): Promise<Saver> {
     const root = await mkdtemp(join(dir, "holdfast-"));
-    const sink = fsSink(root);
+    const sink = { fs: fsSink, tar: tarSink }[kind](root);
     return new Saver(root, sink, await openHost(sink, host));
   }
 
@@ -58,7 +65,7 @@ export class Saver {
   }
 }
 
-export function openHost(sink: ReturnType<typeof fsSink>, host?: number) {
+export function openHost(sink: Sink, host?: number) {
   return AsyncCheckpointer.open({
     backend: hostBackend(),
     sink,

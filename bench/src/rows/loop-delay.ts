@@ -1,10 +1,9 @@
 /** What a save does to the event loop of the thread that trains. */
 import { valueAtMost } from "../goal";
-import { type Figure, GiB, type Group, MiB, type Scale } from "../measure";
+import { type Figure, GiB, type Group, MiB, type RowPlan, type Scale } from "../measure";
 import { figureText } from "../table";
 
 export function loopDelayGroup({ quick }: Scale): Group {
-  const needs = ["Holdfast"];
   return {
     name: "loop-delay",
     about:
@@ -18,21 +17,26 @@ export function loopDelayGroup({ quick }: Scale): Group {
         options: { bytes: quick ? 256 * MiB : 2 * GiB, tensors: 1000 },
       },
     ],
-    rows: [
-      {
-        name: "loop delay p99",
-        needs,
-        goal: valueAtMost(5),
-        figure: (median) => above(median("Holdfast", "p99Ms"), median("Holdfast", "idleP99Ms")),
-      },
-      {
-        name: "loop delay max",
-        needs,
-        goal: valueAtMost(16),
-        figure: (median) => above(median("Holdfast", "maxMs"), median("Holdfast", "idleMaxMs")),
-      },
-    ],
+    rows: loopDelayRows("loop delay", "Holdfast"),
   };
+}
+
+export function loopDelayRows(name: string, contestant: string): RowPlan[] {
+  const needs = [contestant];
+  return [
+    {
+      name: `${name} p99`,
+      needs,
+      goal: valueAtMost(5),
+      figure: (median) => above(median(contestant, "p99Ms"), median(contestant, "idleP99Ms")),
+    },
+    {
+      name: `${name} max`,
+      needs,
+      goal: valueAtMost(16),
+      figure: (median) => above(median(contestant, "maxMs"), median(contestant, "idleMaxMs")),
+    },
+  ];
 }
 
 function above(saving: number, idle: number): Figure {

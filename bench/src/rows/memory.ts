@@ -2,7 +2,7 @@
 import type { MemoryOptions } from "../children/memory";
 import type { MemorySlopeOptions } from "../children/memory-slope";
 import { valueAtMost } from "../goal";
-import { type Contestant, GiB, type Group, MiB, type RowPlan, type Scale } from "../measure";
+import { type Contestant, GiB, type Goal, type Group, MiB, type RowPlan, type Scale } from "../measure";
 
 const TENSORS = 300;
 const BUDGETS = [256 * MiB, 64 * MiB];
@@ -30,11 +30,16 @@ export function memoryGroup({ quick }: Scale): Group {
       ({ host, name }): RowPlan => ({
         name: `memory ${name}`,
         needs: [name],
-        goal: valueAtMost(host / MiB + 32 + (2 * TENSORS) / 1024),
+        goal: memoryGoal(host, TENSORS),
         figure: (median) => ({ value: median(name, "mib"), unit: "MiB" }),
       }),
     ),
   };
+}
+
+/** The budget, 32 MiB, and 2 KiB a tensor. */
+export function memoryGoal(host: number, tensors: number): Goal {
+  return valueAtMost(host / MiB + 32 + (2 * tensors) / 1024);
 }
 
 export function memorySlopeGroup({ quick }: Scale): Group {

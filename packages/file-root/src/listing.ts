@@ -1,8 +1,8 @@
 /** What lies in a root. */
-import { isSafeName, parseId, type StoredCheckpoint } from "@holdfast/core";
+import { parseId, type StoredCheckpoint } from "@holdfast/core";
 import type { Container } from "./container";
 import { ifPresent } from "./file-ops";
-import { ATTEMPT_PREFIX } from "./names";
+import { ATTEMPT_PREFIX, isPlainName } from "./names";
 import type { Root } from "./root";
 
 /** Checkpoints with a commit record; with `all`, every other entry of that kind too, attempts among them. */
@@ -20,7 +20,7 @@ export async function listCheckpoints(
     if (!name.endsWith(container.suffix)) continue;
     const id = name.slice(0, name.length - container.suffix.length);
     if (!parseId(id)) {
-      if (all && isSafeName(id)) found.push({ id, state: "foreign" });
+      if (all && isPlainName(id)) found.push({ id, state: "foreign" });
     } else if (await container.hasRecord(root, name)) found.push({ id, state: "committed" });
     // Without a record it is broken, unless it was deleted while we looked.
     else if (all && (await ifPresent(root.ops.lstat(root.at(name))))) found.push({ id, state: "broken" });

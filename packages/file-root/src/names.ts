@@ -12,3 +12,9 @@ export const LOCK_DRAFT_PREFIX = ".lock-draft-";
 export function attemptName({ runId, step, ordinal }: Attempt): string {
   return `${ATTEMPT_PREFIX}${formatId({ step, revision: 1 })}-${runId}-${ordinal}`;
 }
+
+/** Whether something can be opened by it: whatever its owner called it, as long as it stays in the root. */
+export function isPlainName(name: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+  return name.length <= 255 && /^[^./\\:\0-\x1f][^/\\:\0-\x1f]*$/.test(name);
+}

@@ -1,8 +1,9 @@
 /** Opens checkpoints, and whatever others wrote of a checkpoint's shape. */
-import { type CheckpointReader, HoldfastError, isSafeName } from "@holdfast/core";
+import { type CheckpointReader, HoldfastError } from "@holdfast/core";
 import type { Container } from "./container";
 import { errnoOf } from "./errors";
 import { ifPresent } from "./file-ops";
+import { isPlainName } from "./names";
 import type { Root } from "./root";
 
 /** @throws HoldfastError `CHECKPOINT_NOT_FOUND`, `UNSAFE_PATH`, and what the container finds wrong */
@@ -11,7 +12,7 @@ export async function openCheckpoint(
   container: Container,
   id: string,
 ): Promise<CheckpointReader> {
-  if (!isSafeName(id)) {
+  if (!isPlainName(id)) {
     throw new HoldfastError("UNSAFE_PATH", `${JSON.stringify(id)} cannot be a checkpoint's name`);
   }
   const name = id + container.suffix;

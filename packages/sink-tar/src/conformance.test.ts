@@ -1,0 +1,23 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { sinkConformance } from "@holdfast/core/conformance";
+import { describe, test } from "vitest";
+import { tarSink } from "./index";
+
+sinkConformance(
+  { describe, test },
+  {
+    name: "tarSink",
+    capabilities: tarSink("unused").capabilities,
+    async create() {
+      const directory = await mkdtemp(join(tmpdir(), "holdfast-"));
+      const root = join(directory, "checkpoints");
+      return {
+        sink: tarSink(root),
+        reopen: async () => tarSink(root),
+        dispose: () => rm(directory, { recursive: true }),
+      };
+    },
+  },
+);

@@ -1,0 +1,1 @@
+export { rootSink as tarSink } from "./root-sink";

@@ -16,7 +16,8 @@ export const ARCHIVE: Container = {
       await reader?.close();
       return reader?.files.has(RECORD_FILE) ?? false;
     } catch (error) {
-      if (isHoldfastError(error)) return false; // cut short, or no archive
+      // Cut short, or no archive at all.
+      if (isHoldfastError(error, "CHECKPOINT_CORRUPT") || isHoldfastError(error, "UNSAFE_PATH")) return false;
       throw error;
     }
   },

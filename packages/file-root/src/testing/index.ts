@@ -2,7 +2,8 @@
 export { nodeFileOps } from "../node-file-ops";
 export { describeOwner, livenessOf, type Owner } from "../owner";
 export { RootSink } from "../sink";
-export { type Fault, FaultyFileOps, failFrom, failOnce, type Operation } from "./faulty-file-ops";
+export { faultSuite } from "./fault-suite";
+export { FaultyFileOps, type Operation } from "./faulty-file-ops";
 export {
   attemptAt,
   bytesOf,

@@ -2,12 +2,14 @@
  * Which checkpoint to read: the one that was named, or the newest that turns out good. A broken one is
  * passed over and remembered; one that vanishes under the reader makes us look again.
  */
+
+import { requireCapabilities } from "./capabilities";
 import { formatId, newestFirst, parseId } from "./checkpoint-id";
 import { RECORD_FILE } from "./commit-record";
 import { HoldfastError, isHoldfastError } from "./errors";
+import { isDamage } from "./faults";
 import { corrupt } from "./fields";
-import { withReader } from "./open-checkpoint";
-import { rejectOnAbort } from "./signals";
+import { listAll, withReader } from "./open-checkpoint";
 import type { CheckpointReader, Sink } from "./sink";
 import { readStored, type Stored } from "./stored";
 
@@ -41,7 +43,7 @@ export async function choose<R>(
   use: (stored: Stored, reader: CheckpointReader) => Promise<R>,
 ): Promise<Chosen<R> | undefined> {
   checkSelection(id, step);
-  if (!sink.capabilities.read) throw new HoldfastError("UNSUPPORTED", `${sink.name} cannot read`);
+  requireCapabilities(sink, "reading", ["read"]);
   const named = id ?? (step === undefined ? undefined : await idOfStep(sink, step, signal));
   if (named !== undefined) {
     const result = await withStored({ sink, id: named, foreign: id !== undefined, signal }, use);
@@ -103,9 +105,8 @@ function withStored<R>(
 
 /** Committed and broken ones; what is in progress is nobody's yet. */
 async function idsNewestFirst(sink: Sink, signal: AbortSignal | undefined): Promise<readonly string[]> {
-  if (!sink.capabilities.list)
-    throw new HoldfastError("UNSUPPORTED", `${sink.name} cannot list; name a checkpoint by its id`);
-  const ids = (await rejectOnAbort(sink.list({ all: true }), signal)).flatMap(({ id, state }) => {
+  requireCapabilities(sink, "looking for a checkpoint whose id was not named", ["list"]);
+  const ids = (await listAll(sink, signal)).flatMap(({ id, state }) => {
     const parsed = state === "in-progress" ? undefined : parseId(id);
     return parsed ? [parsed] : [];
   });
@@ -121,13 +122,7 @@ async function idOfStep(sink: Sink, step: number, signal: AbortSignal | undefine
 
 /** Whether an error is the checkpoint's own fault, so that an older one may do better. */
 function isBroken(error: unknown): error is HoldfastError {
-  if (!isHoldfastError(error)) return false;
-  const { code } = error;
   return (
-    code === "CHECKPOINT_CORRUPT" ||
-    code === "CHECKPOINT_NOT_FOUND" ||
-    code === "SAFETENSORS_INVALID" ||
-    code === "UNSAFE_PATH" ||
-    code === "SINK_FAILED"
+    isDamage(error) || isHoldfastError(error, "CHECKPOINT_NOT_FOUND") || isHoldfastError(error, "SINK_FAILED")
   );
 }

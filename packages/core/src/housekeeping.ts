@@ -6,8 +6,8 @@ import { type CheckpointId, formatId, newestFirst, parseId } from "./checkpoint-
 import { asHoldfastError, type HoldfastError, isHoldfastError } from "./errors";
 import { withReader } from "./open-checkpoint";
 import { type CheckpointSummary, keptBy, type RetentionPolicy } from "./retention";
+import { readRecord } from "./sealed";
 import { rejectOnAbort } from "./signals";
-import { readRecord } from "./stored";
 import { type VerifyEnvironment, type VerifyOptions, verifyCheckpoint } from "./verify";
 
 /** What says of a checkpoint that it has no valid record that this version can read. */

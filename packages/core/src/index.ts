@@ -32,4 +32,6 @@ export {
   isDType,
   type TensorSpec,
 } from "./tensor";
+export { type CheckpointContents, type InspectedTensor, inspectCheckpoint } from "./tools/inspect";
+export { type ListedCheckpoint, listCheckpoints } from "./tools/list";
 export type { Training, TrainingState } from "./training-state";

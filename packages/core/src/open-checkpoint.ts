@@ -1,7 +1,7 @@
-/** Opens a checkpoint for as long as it is used. Whatever the sink throws meanwhile becomes a HoldfastError. */
+/** Opens a checkpoint for as long as it is used, and lists them. Whatever the sink throws becomes a HoldfastError. */
 import { asHoldfastError } from "./errors";
 import { rejectOnAbort } from "./signals";
-import type { CheckpointReader, Sink } from "./sink";
+import type { CheckpointReader, Sink, StoredCheckpoint } from "./sink";
 
 /** @throws HoldfastError what the sink throws, as `SINK_FAILED` if it is none; what `use` throws; the signal's reason */
 export async function withReader<R>(
@@ -29,6 +29,15 @@ export async function withReader<R>(
     if (signal?.aborted) closed.catch(() => {});
     else await closed;
   }
+}
+
+/** Everything that the sink has, in any order. @throws HoldfastError what the sink throws; the signal's reason */
+export async function listAll(
+  sink: Sink,
+  signal: AbortSignal | undefined,
+): Promise<readonly StoredCheckpoint[]> {
+  signal?.throwIfAborted();
+  return asSinkFailure(sink, "listing", rejectOnAbort(sink.list({ all: true }), signal), signal);
 }
 
 async function asSinkFailure<R>(

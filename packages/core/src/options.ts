@@ -1,4 +1,5 @@
 import type { Backend } from "./backend";
+import { requireCapabilities } from "./capabilities";
 import { MiB } from "./chunk-pool";
 import { type DigestAlgorithm, isDigestAlgorithm } from "./digest";
 import { HoldfastError } from "./errors";
@@ -65,7 +66,7 @@ export function resolveOptions(options: CheckpointerOptions<Backend | readonly B
     schedule === undefined || typeof schedule?.start === "function",
     "schedule has to be one, as everySteps(100) returns it",
   );
-  checkCanPrune(sink, retention);
+  if (retention.length > 0) requireCapabilities(sink, "retention", ["list", "read", "delete"]);
   const limits = { host, device: device === "auto" ? Number.POSITIVE_INFINITY : device };
   return {
     backends,
@@ -79,15 +80,6 @@ export function resolveOptions(options: CheckpointerOptions<Backend | readonly B
     maxShardBytes,
     onFailure,
   };
-}
-
-function checkCanPrune({ name, capabilities }: Sink, retention: readonly RetentionPolicy[]): void {
-  const missing = (["list", "read", "delete"] as const).filter((capability) => !capabilities[capability]);
-  if (retention.length === 0 || missing.length === 0) return;
-  throw new HoldfastError(
-    "UNSUPPORTED",
-    `retention needs a sink that can list, read and delete; ${name} cannot ${missing.join(", ")}`,
-  );
 }
 
 function check(holds: boolean, rule: string): void {

@@ -1,14 +1,16 @@
 /** What lies in one checkpoint: its tensors, where their bytes are, and by which digests they are checked. */
-import { decodeRecord, RECORD_FILE } from "./commit-record";
-import { type DigestAlgorithm, Digester } from "./digest";
+import { type CommitRecord, RECORD_FILE } from "./commit-record";
+import type { DigestAlgorithm } from "./digest";
 import { HoldfastError } from "./errors";
+import { noting, type Report, throwFirst } from "./faults";
 import { corrupt } from "./fields";
 import { readForeign } from "./foreign";
-import { decodeManifest, MANIFEST_FILE, type Manifest, type ManifestFile, tensorKey } from "./manifest";
+import { MANIFEST_FILE, type Manifest, type ManifestFile, tensorKey } from "./manifest";
 import { readWhole } from "./read-whole";
+import { LARGEST_MANIFEST, readManifest, readRecord, type Sealed } from "./sealed";
 import type { CheckpointReader } from "./sink";
 import { sameShape, type TensorSpec } from "./tensor";
-import { decodeTraining, TRAINING_STATE_FILE, type Training } from "./training-state";
+import { decodeTraining, NO_TRAINING, TRAINING_STATE_FILE, type Training } from "./training-state";
 
 /** A tensor in storage. */
 export interface StoredTensor {
@@ -27,6 +29,8 @@ export interface StoredTensor {
 
 export interface Stored extends Training {
   readonly id: string;
+  /** Undefined for what others wrote. */
+  readonly record: CommitRecord | undefined;
   /** Whether every byte can be checked by a digest: not so for what others wrote. */
   readonly verified: boolean;
   readonly digest: DigestAlgorithm;
@@ -39,82 +43,63 @@ export interface Stored extends Training {
   readonly files: readonly ManifestFile[];
 }
 
-/** The record and the manifest are read whole, so that a hostile length may not ask for all memory. */
-const LARGEST_RECORD = 64 * 1024 * 1024;
-const LARGEST_MANIFEST = 1024 * 1024 * 1024;
-
-/**
- * Reads the commit record. What it says is true if the checkpoint was committed; of the files it tells nothing.
- * @throws HoldfastError `CHECKPOINT_CORRUPT` if there is none, or no valid one; `SCHEMA_TOO_NEW`
- */
-export async function readRecord(reader: CheckpointReader, signal?: AbortSignal) {
-  const digesters = new Map<DigestAlgorithm, Digester>();
-  const digesterOf = async (algorithm: DigestAlgorithm) => {
-    const digester = digesters.get(algorithm) ?? (await Digester.create(algorithm));
-    digesters.set(algorithm, digester);
-    return digester;
-  };
-  const bytes = await readWhole(reader, RECORD_FILE, LARGEST_RECORD, signal);
-  return { record: await decodeRecord(bytes, reader.id, digesterOf), digesterOf };
-}
-
 /**
  * Reads what a checkpoint says of itself, and checks all of it but the tensors' bytes.
- * @throws HoldfastError `CHECKPOINT_CORRUPT`, `SCHEMA_TOO_NEW`, `SAFETENSORS_INVALID`, `UNSAFE_PATH`
+ * @throws HoldfastError `CHECKPOINT_CORRUPT`, `SCHEMA_TOO_NEW`, `SAFETENSORS_INVALID`, `UNSAFE_PATH`, `UNSUPPORTED`
  */
 export async function readStored(reader: CheckpointReader, signal?: AbortSignal): Promise<Stored> {
   if (!reader.files.has(RECORD_FILE)) return readForeign(reader, signal);
-  const { record, digesterOf } = await readRecord(reader, signal);
-  const [ref] = record.manifests;
-  if (!ref || record.worldSize > 1) {
-    throw new HoldfastError(
-      "UNSUPPORTED",
-      `${reader.id} was written by ${record.worldSize} ranks, which this version does not read`,
-    );
-  }
-  const file = `${reader.id}/${ref.path}`;
-  const bytes = await readWhole(reader, ref.path, Math.min(ref.byteLength, LARGEST_MANIFEST), signal);
-  const digester = await digesterOf(record.digest);
-  if (digester.digest(bytes) !== ref.digest)
-    throw corrupt(file, "does not have the digest that the commit record names");
-  const manifest = decodeManifest(bytes, file);
-  if (
-    manifest.runId !== record.runId ||
-    manifest.step !== record.step ||
-    manifest.digest !== record.digest ||
-    manifest.rank !== ref.rank ||
-    manifest.worldSize !== record.worldSize
-  ) {
-    throw corrupt(file, "belongs to another checkpoint than the commit record");
-  }
-  checkFiles(manifest, reader);
-  const unnamed = manifest.tensors.find(({ group }) => !record.groups.includes(group));
-  if (unnamed) throw corrupt(file, `has the group ${unnamed.group}, which the commit record does not name`);
-  const training = await readTraining(manifest, reader, digester, signal);
-  if (training.step !== record.step)
-    throw corrupt(`${reader.id}/${TRAINING_STATE_FILE}`, "is of another step");
-  const { digest, blockBytes, files } = manifest;
+  return readSealed(reader, await readRecord(reader, signal), signal);
+}
+
+/** As `readStored`, of a checkpoint whose record was read. */
+export async function readSealed(
+  reader: CheckpointReader,
+  sealed: Sealed,
+  signal?: AbortSignal,
+): Promise<Stored> {
+  return readFiles(reader, sealed, await readManifest(reader, sealed, signal), signal);
+}
+
+/**
+ * Reads the training state, and looks at every file that the manifest names. What is wrong with one of them is
+ * reported; a manifest that contradicts itself throws.
+ */
+export async function readFiles(
+  reader: CheckpointReader,
+  sealed: Sealed,
+  manifest: Manifest,
+  signal: AbortSignal | undefined,
+  report: Report = throwFirst,
+): Promise<Stored> {
+  const { record } = sealed;
+  checkFiles(manifest, reader, report);
+  const training = await noting(report, { path: TRAINING_STATE_FILE }, () =>
+    readTraining(reader, sealed, manifest, signal),
+  );
   const tensors = tensorsOf(manifest, reader.id);
   checkCoverage(manifest, reader.id);
   return {
-    ...training,
+    ...(training ?? { ...NO_TRAINING, step: record.step }),
     id: reader.id,
+    record,
     verified: true,
-    digest,
-    blockBytes,
+    digest: manifest.digest,
+    blockBytes: manifest.blockBytes,
     groups: record.groups,
     tensors,
-    files,
+    files: manifest.files,
   };
 }
 
-function checkFiles(manifest: Manifest, reader: CheckpointReader): void {
-  for (const { path, byteLength } of manifest.files) {
+function checkFiles({ files }: Manifest, reader: CheckpointReader, report: Report): void {
+  for (const { path, byteLength } of files) {
+    if (path === TRAINING_STATE_FILE) continue; // read whole, which finds as much
     const found = reader.files.get(path);
-    if (!found) throw corrupt(`${reader.id}/${path}`, "is missing");
-    if (found.byteLength !== byteLength) {
-      throw corrupt(`${reader.id}/${path}`, `has ${found.byteLength} bytes instead of ${byteLength}`);
-    }
+    const where = `${reader.id}/${path}`;
+    if (!found) report(corrupt(where, "is missing"), { path });
+    else if (found.byteLength !== byteLength)
+      report(corrupt(where, `has ${found.byteLength} bytes instead of ${byteLength}`), { path });
   }
 }
 
@@ -137,21 +122,25 @@ function checkCoverage({ files, tensors }: Manifest, id: string): void {
 }
 
 async function readTraining(
-  { files, blockBytes }: Manifest,
   reader: CheckpointReader,
-  digester: Digester,
+  { record, digester }: Sealed,
+  { files, blockBytes }: Manifest,
   signal: AbortSignal | undefined,
 ): Promise<Training> {
   const file = files.find(({ path }) => path === TRAINING_STATE_FILE);
   const where = `${reader.id}/${TRAINING_STATE_FILE}`;
   if (!file || file.headBytes !== file.byteLength) throw corrupt(where, "is not in the manifest");
-  const bytes = await readWhole(reader, file.path, LARGEST_MANIFEST, signal);
+  const bytes = await readWhole(reader, file.path, Math.min(file.byteLength, LARGEST_MANIFEST), signal);
+  if (bytes.byteLength !== file.byteLength)
+    throw corrupt(where, `has ${bytes.byteLength} bytes instead of ${file.byteLength}`);
   file.digests.forEach((digest, i) => {
     const block = bytes.subarray(i * blockBytes, (i + 1) * blockBytes);
     if (digester.digest(block) !== digest)
       throw corrupt(where, "does not have the digest that the manifest names");
   });
-  return decodeTraining(bytes, where);
+  const training = decodeTraining(bytes, where);
+  if (training.step !== record.step) throw corrupt(where, "is of another step");
+  return training;
 }
 
 function tensorsOf(manifest: Manifest, id: string): ReadonlyMap<string, StoredTensor> {

@@ -1,14 +1,15 @@
-// Saves one checkpoint after another until it is killed. Usage: node saver.mjs ROOT
+// Saves one checkpoint after another until it is killed. Usage: node saver.mjs ROOT directories|archives
 // Prints a line when it starts, and one for each commit; `tests/kill.test.ts` kills it somewhere between.
 import { writeSync } from "node:fs";
 import { AsyncCheckpointer, hostBackend, keepLast } from "@holdfast/core";
 import { fsSink } from "@holdfast/sink-fs";
+import { tarSink } from "@holdfast/sink-tar";
 import { blankState, fillState, overwrite, stateDiffers } from "./saved-state.mjs";
 
-const root = process.argv[2] ?? "";
+const [, , root = "", kind] = process.argv;
 const checkpointer = await AsyncCheckpointer.open({
   backend: hostBackend(),
-  sink: fsSink(root),
+  sink: kind === "archives" ? tarSink(root) : fsSink(root),
   retention: [keepLast(2)], // so that kills fall on reading back and on deleting too
   memory: { host: 256 * 1024, device: 64 * 1024 * 1024 },
 });

@@ -35,7 +35,7 @@ Examples:
     )
     .action((path: string, { json, ...filter }: Options) =>
       withCheckpoint(path, signal, async ({ sink, id }) => {
-        const contents = await inspectCheckpoint(sink, id, { signal });
+        const contents = await inspectCheckpoint(sink, { id }, { signal });
         const tensors = contents.tensors.filter(matching(filter));
         if (json) printJson({ ...contents, tensors });
         else print([summary(contents), tensorsOf(tensors, contents), beside(contents)].join("\n\n"));
@@ -57,26 +57,18 @@ function matching({ group, name, dtype }: Omit<Options, "json">): (tensor: Tenso
     named(tensor.name);
 }
 
-function summary({
-  id,
-  step,
-  createdAt,
-  byteLength,
-  worldSize,
-  groups,
-  verified,
-  metrics,
-}: CheckpointContents): string {
-  const lines: [string, string][] = [
+function summary(contents: CheckpointContents): string {
+  const { id, step, createdAt, byteLength, worldSize, groups, verified, metrics } = contents;
+  const lines: [string, string | undefined][] = [
     ["checkpoint", `${id}${verified ? "" : " (unverified: it carries no digests)"}`],
-    ["step", String(step)],
-    ["size", formatBytes(byteLength)],
+    ["step", step?.toString()],
+    ["saved", createdAt && `${createdAt} (${formatAge(createdAt)} ago)`],
+    ["size", byteLength === undefined ? undefined : formatBytes(byteLength)],
     ["groups", groups.join(", ")],
+    ["ranks", worldSize?.toString()],
+    ["metrics", metrics && formatMetrics(metrics)],
   ];
-  if (createdAt !== undefined) lines.push(["saved", `${createdAt} (${formatAge(createdAt)} ago)`]);
-  if (worldSize !== undefined) lines.push(["ranks", String(worldSize)]);
-  if (Object.keys(metrics).length > 0) lines.push(["metrics", formatMetrics(metrics)]);
-  return lines.map(([name, value]) => `${name.padEnd(10)}  ${value}`).join("\n");
+  return lines.flatMap(([name, value]) => (value ? [`${name.padEnd(10)}  ${value}`] : [])).join("\n");
 }
 
 function tensorsOf(shown: readonly Tensor[], { tensors }: CheckpointContents): string {

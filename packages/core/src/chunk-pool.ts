@@ -19,6 +19,9 @@ const OVERLAP = 4;
 const SLAB_BYTES = 1024 * MiB;
 const WASM_PAGE = 64 * KiB;
 
+/** What `memory.host` is by default. */
+export const DEFAULT_HOST = 256 * MiB;
+
 /** The budget whose chunks have just the room for such blocks. */
 export function hostBytesFor(blockBytes: number): number {
   return OVERLAP * (blockBytes + 2 * PAGE);

@@ -9,6 +9,8 @@ export interface Place {
   /** Relative to the checkpoint. */
   readonly path?: string | undefined;
   readonly tensor?: { readonly group: string; readonly name: string } | undefined;
+  /** One block of the tensor: its bytes `[start, end)`, and how many blocks there are. */
+  readonly block?: { readonly start: number; readonly end: number; readonly of: number } | undefined;
 }
 
 /** Is told of one fault after another. If it throws, that ends the work; if it returns, the work goes on. */

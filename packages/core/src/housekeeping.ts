@@ -8,10 +8,16 @@ import { withReader } from "./open-checkpoint";
 import { type CheckpointSummary, keptBy, type RetentionPolicy } from "./retention";
 import { readRecord } from "./sealed";
 import { rejectOnAbort } from "./signals";
-import { type VerifyEnvironment, type VerifyOptions, verifyCheckpoint } from "./verify";
+import { readBack, type VerifyEnvironment } from "./verify";
 
 /** What says of a checkpoint that it has no valid record that this version can read. */
 const NO_RECORD = ["CHECKPOINT_CORRUPT", "CHECKPOINT_NOT_FOUND", "SCHEMA_TOO_NEW", "UNSAFE_PATH"] as const;
+
+export interface HousekeepingOptions {
+  readonly signal: AbortSignal;
+  /** Called whenever something moved. */
+  readonly onProgress: () => void;
+}
 
 export class Housekeeping {
   /** A record never changes, so that each is read once. */
@@ -28,14 +34,14 @@ export class Housekeeping {
    * oldest first. What fails on the way is returned: it does not fail the save, which is committed by now.
    * @throws HoldfastError `CHECKPOINT_CORRUPT`, `SAFETENSORS_INVALID` if the new checkpoint turns out broken
    */
-  async after(committed: CheckpointId, options: VerifyOptions): Promise<HoldfastError | undefined> {
+  async after(committed: CheckpointId, options: HousekeepingOptions): Promise<HoldfastError | undefined> {
     let verifying = false;
     const work = async () => {
       this.#summaries.delete(formatId(committed)); // somebody else may have deleted one of this id
       const doomed = await this.#doomedBy(committed, options);
       if (doomed.length === 0) return;
       verifying = true;
-      await verifyCheckpoint(this.environment, formatId(committed), options);
+      await readBack(this.environment, formatId(committed), options);
       verifying = false;
       for (const id of doomed) {
         options.signal.throwIfAborted(); // given up: the next save may be under way
@@ -56,7 +62,7 @@ export class Housekeeping {
   }
 
   /** The ids of those that go, the oldest first. All of them are older than the one just committed. */
-  async #doomedBy(committed: CheckpointId, options: VerifyOptions): Promise<readonly string[]> {
+  async #doomedBy(committed: CheckpointId, options: HousekeepingOptions): Promise<readonly string[]> {
     const { sink } = this.environment;
     const { list, read } = sink.capabilities;
     if (!list || !read || !sink.capabilities.delete) return [];
@@ -79,7 +85,7 @@ export class Housekeeping {
   async #unwanted(
     listed: readonly string[],
     superseded: readonly string[],
-    options: VerifyOptions,
+    options: HousekeepingOptions,
   ): Promise<ReadonlySet<string>> {
     if (this.retention.length === 0) return new Set();
     const known = new Map<string, CheckpointSummary>();
@@ -96,7 +102,7 @@ export class Housekeeping {
   /** Undefined where there is no valid record. */
   async #summaryOf(
     id: string,
-    { signal, onProgress }: VerifyOptions,
+    { signal, onProgress }: HousekeepingOptions,
   ): Promise<CheckpointSummary | undefined> {
     try {
       const { record } = await withReader(this.environment.sink, id, signal, (reader) =>

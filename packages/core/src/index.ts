@@ -34,4 +34,8 @@ export {
 } from "./tensor";
 export { type CheckpointContents, type InspectedTensor, inspectCheckpoint } from "./tools/inspect";
 export { type ListedCheckpoint, listCheckpoints } from "./tools/list";
+export type { ReadingMemory } from "./tools/pool";
+export type { Problem } from "./tools/problems";
+export { type Verification, type VerificationOptions, verifyCheckpoint } from "./tools/verify";
 export type { Training, TrainingState } from "./training-state";
+export type { ReadProgress } from "./verify";

@@ -1,6 +1,6 @@
 import type { Backend } from "./backend";
 import { requireCapabilities } from "./capabilities";
-import { MiB } from "./chunk-pool";
+import { DEFAULT_HOST } from "./chunk-pool";
 import { type DigestAlgorithm, isDigestAlgorithm } from "./digest";
 import { HoldfastError } from "./errors";
 import type { RetentionPolicy } from "./retention";
@@ -44,7 +44,7 @@ export interface CheckpointerOptions<B extends Backend | readonly Backend[]> {
 export function resolveOptions(options: CheckpointerOptions<Backend | readonly Backend[]>) {
   const { backend, sink, memory = {}, whenBusy = "wait", timeout = 300_000 } = options;
   const { digest = "xxh64", maxShardBytes = 5_000_000_000, onFailure, retention = [], schedule } = options;
-  const { host = 256 * MiB, device = "auto" } = memory;
+  const { host = DEFAULT_HOST, device = "auto" } = memory;
   const backends: readonly Backend[] = Array.isArray(backend) ? backend : [backend];
   for (const { name, protocol } of [...backends, sink]) {
     check(

@@ -6,6 +6,8 @@ import type { TensorBatch, TensorPart, TensorSource } from "./backend";
 import { type ChunkPool, hostBytesFor, PAGE } from "./chunk-pool";
 import { type DigestAlgorithm, Digester } from "./digest";
 import { asHoldfastError, HoldfastError } from "./errors";
+import { type Report, throwFirst } from "./faults";
+import { corrupt } from "./fields";
 import { ReadAhead } from "./read-ahead";
 import type { BlocksToDigest, CheckpointReader } from "./sink";
 import type { Stored, StoredTensor } from "./stored";
@@ -16,6 +18,11 @@ export interface StoredSourceOptions {
   readonly reader: CheckpointReader;
   readonly pool: ChunkPool;
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Is told of damaged blocks. Default: throws, so that nobody sees their bytes. If it returns they are handed out
+   * as they are, to somebody who does not look at them.
+   */
+  readonly report?: Report;
 }
 
 /** A block of a tensor, and where it lies in its file. */
@@ -52,7 +59,7 @@ export class StoredSource implements TensorSource {
   }
 
   async *batches(): AsyncGenerator<TensorBatch> {
-    const { stored, reader, pool, signal } = this.options;
+    const { stored, reader, pool, signal, report = throwFirst } = this.options;
     try {
       const blockBytes = checkedBlockBytes(stored, pool);
       const digester = await Digester.create(stored.digest);
@@ -63,7 +70,7 @@ export class StoredSource implements TensorSource {
         fill: async (job, into) => {
           const digest = stored.verified ? blocksIn(job, stored.digest) : undefined;
           const bySink = await reader.read(job.path, job.start, into, { digest, signal });
-          if (digest) checkBlocks(job, bySink ?? digester.blocksOf(into, digest), stored.id);
+          if (digest) checkBlocks(job, bySink ?? digester.blocksOf(into, digest), stored.id, report);
         },
         signal,
       });
@@ -148,13 +155,17 @@ function blocksIn(job: ReadJob, algorithm: DigestAlgorithm): BlocksToDigest {
   return { algorithm, start, ends: job.blocks.map(({ tensor, end }) => tensor.start + end - job.start) };
 }
 
-function checkBlocks(job: ReadJob, digests: readonly string[], id: string): void {
-  for (const [i, { tensor, start, end, digest }] of job.blocks.entries()) {
+function checkBlocks(
+  { path, blocks }: ReadJob,
+  digests: readonly string[],
+  id: string,
+  report: Report,
+): void {
+  for (const [i, { tensor, start, end, digest }] of blocks.entries()) {
     if (digests[i] === digest) continue;
-    throw new HoldfastError(
-      "CHECKPOINT_CORRUPT",
-      `${id}/${job.path}: ${tensor.key} is damaged: bytes ${start} to ${end} of it do not have the digest that the manifest names`,
-    );
+    const rule = `bytes ${start} to ${end} of it do not have the digest that the manifest names`;
+    const fault = corrupt(`${id}/${path}: ${tensor.key}`, `is damaged: ${rule}`);
+    report(fault, { path, tensor, block: { start, end, of: tensor.digests?.length ?? 0 } });
   }
 }
 

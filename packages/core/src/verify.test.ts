@@ -12,10 +12,10 @@ import {
 } from "./damage-kit";
 import { memorySink } from "./memory-sink";
 import type { Sink } from "./sink";
-import { type VerifyOptions, verifyCheckpoint } from "./verify";
+import { readBack, type VerifyOptions } from "./verify";
 
 const verify = (sink: Sink, id: string, options: Partial<VerifyOptions> = {}) =>
-  verifyCheckpoint({ sink, pool: new ChunkPool({ bytes: 16 * 1024, shared: false }) }, id, {
+  readBack({ sink, pool: new ChunkPool({ bytes: 16 * 1024, shared: false }) }, id, {
     signal: new AbortController().signal,
     onProgress: () => {},
     ...options,

@@ -386,7 +386,7 @@ describe("help and mistakes", () => {
       expect(holdfast(...args)).toMatchObject({
         status: 2,
         stdout: "",
-        stderr: expect.stringContaining("holdfast"),
+        stderr: expect.stringContaining("--help"),
       });
   });
 });

@@ -25,6 +25,11 @@ export interface RootPlace {
 
 type Place = { readonly checkpoint: CheckpointPlace } | { readonly root: RootPlace };
 
+/** What it is called in its root: `step-00000100.tar`. */
+export function nameOf({ kind, id }: Pick<CheckpointPlace, "kind" | "id">): string {
+  return kind === "archive" ? id + ARCHIVE : id;
+}
+
 /** Calls `use` with what lies at `path`, and closes it afterwards. `-` is an archive on standard input. */
 export async function withPlace<R>(
   path: string,

@@ -18,12 +18,15 @@ export function convert(signal: AbortSignal): Command {
   return new Command("convert")
     .summary("write a checkpoint as a directory, an archive, or in another format")
     .description(
-      `Writes SRC to DST: an archive if DST ends in .tar or is -, a directory otherwise. Every block is checked on
-the way, and DST is there whole or not at all; SRC stays as it is. Formats:
-  holdfast   everything, with digests (the default)
-  hf         safetensors as transformers' save_pretrained lays them down; the group 'model', unless --groups says
-             otherwise. A single group is called model, whatever its name
-  boostr     model, optimizer and training state, as boostr reads them: floating-point tensors become F32`,
+      `Writes SRC to DST: an archive if DST ends in .tar or is -, a directory
+otherwise. Every block is checked on the way, and DST is there whole or not
+at all; SRC stays as it is. Formats:
+  holdfast   everything, with digests
+  hf         safetensors as transformers' save_pretrained lays them down:
+             the group 'model', unless --groups says otherwise (a single
+             group is called model then, whatever its name)
+  boostr     model, optimizer and training state, as boostr reads them:
+             floating-point tensors become F32`,
     )
     .argument("<src>", "a directory, an archive, or - for an archive on standard input")
     .argument(

@@ -20,6 +20,7 @@ const RULES: Readonly<Record<string, Allowed>> = {
   },
   "backend-webgpu": { entries: ["index.ts", "jax.ts"], imports: [/^@holdfast\/core$/, /^@jax-js\/jax$/] },
   "sink-fs": { entries: ["index.ts"], imports: [/^@holdfast\/core$/, /^node:/] },
+  "sink-tar": { entries: ["index.ts", "browser.ts"], imports: [/^@holdfast\/core$/, /^tar-stream$/] },
 };
 
 /** What only Node has; packages that import nothing of Node name none of it either. */

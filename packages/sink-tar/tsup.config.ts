@@ -1,5 +1,7 @@
+import { createRequire } from "node:module";
 import { defineConfig } from "tsup";
 
+const require = createRequire(import.meta.url);
 const shared = { format: "esm", sourcemap: true } as const;
 
 export default defineConfig([
@@ -9,5 +11,15 @@ export default defineConfig([
     entry: ["src/index.ts"],
     dts: { compilerOptions: { ignoreDeprecations: "6.0" } },
   },
-  { ...shared, target: "es2022", platform: "browser", entry: ["src/browser.ts"] },
+  {
+    ...shared,
+    target: "es2022",
+    platform: "browser",
+    entry: ["src/browser.ts"],
+    // Whole but for core: tar-stream asks for `events`, which a browser has not, unless it is given another.
+    noExternal: ["tar-stream"],
+    esbuildOptions: (options) => {
+      options.alias = { "events-universal": require.resolve("bare-events") };
+    },
+  },
 ]);

@@ -104,7 +104,10 @@ function withStored<R>(
 }
 
 /** Committed and broken ones; what is in progress is nobody's yet. */
-async function idsNewestFirst(sink: Sink, signal: AbortSignal | undefined): Promise<readonly string[]> {
+export async function idsNewestFirst(
+  sink: Sink,
+  signal: AbortSignal | undefined,
+): Promise<readonly string[]> {
   requireCapabilities(sink, "looking for a checkpoint whose id was not named", ["list"]);
   const ids = (await listAll(sink, signal)).flatMap(({ id, state }) => {
     const parsed = state === "in-progress" ? undefined : parseId(id);

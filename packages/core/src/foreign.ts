@@ -12,7 +12,7 @@ import { decodeIndex, headerByteLength, readHeader, type SafetensorsHeader } fro
 import { rejectOnAbort } from "./signals";
 import type { CheckpointReader } from "./sink";
 import type { Stored, StoredTensor } from "./stored";
-import { decodeTraining, NO_TRAINING, TRAINING_STATE_FILE, type Training } from "./training-state";
+import { decodeTraining, NO_TRAINING, type StoredTraining, TRAINING_STATE_FILE } from "./training-state";
 
 const SUFFIX = ".safetensors";
 const INDEX_SUFFIX = ".safetensors.index.json";
@@ -78,10 +78,13 @@ export function holdsSafetensors({ files }: Pick<CheckpointReader, "files">): bo
   return [...files.keys()].some((path) => SAFETENSORS.test(path));
 }
 
-async function readTraining(reader: CheckpointReader, signal: AbortSignal | undefined): Promise<Training> {
+async function readTraining(
+  reader: CheckpointReader,
+  signal: AbortSignal | undefined,
+): Promise<StoredTraining> {
   if (!reader.files.has(TRAINING_STATE_FILE)) return NO_TRAINING;
   const bytes = await readWhole(reader, TRAINING_STATE_FILE, LARGEST_JSON, signal);
-  return decodeTraining(bytes, `${reader.id}/${TRAINING_STATE_FILE}`);
+  return { ...decodeTraining(bytes, `${reader.id}/${TRAINING_STATE_FILE}`), trainingBytes: bytes };
 }
 
 async function readSharded(

@@ -14,7 +14,7 @@ import { rebuild } from "./rebuild";
 import type { CheckpointReader, Sink } from "./sink";
 import type { FlatState, Leaf } from "./state";
 import type { Stored, StoredTensor } from "./stored";
-import { StoredSource } from "./stored-source";
+import { inStorageOrder, StoredSource } from "./stored-source";
 import { formatSpec } from "./tensor";
 import { TensorMap } from "./tensor-map";
 import type { Training } from "./training-state";
@@ -163,7 +163,12 @@ class Filling {
   ): Promise<ReadonlyMap<string, unknown>> {
     const { stored, reader, pool, options } = this;
     const sources = new Map(leaves.flatMap(({ key }) => entry(key, matched.get(key))));
-    const source = new StoredSource(sources, { stored, reader, pool, signal: options.signal });
+    const source = new StoredSource(inStorageOrder(sources), {
+      stored,
+      reader,
+      pool,
+      signal: options.signal,
+    });
     const specs = new Map(leaves.map(({ key, spec }) => [key, spec]));
     try {
       return await backend.restore(tensors, castSource(source, specs), options.signal);

@@ -29,6 +29,12 @@ export interface Training {
   readonly extra: Json | undefined;
 }
 
+/** A training state as it was read. */
+export interface StoredTraining extends Training {
+  /** All of its file; undefined if there is none. */
+  readonly trainingBytes: Uint8Array | undefined;
+}
+
 export interface TrainingInput {
   readonly step: number;
   readonly training?: TrainingState | undefined;
@@ -74,7 +80,7 @@ export function decodeTraining(bytes: Uint8Array, file: string): Training {
   // boostr writes a rate of NaN as null, and cannot read it back; to take it for 0 would be to make it up.
   const rate = fields.get("learning_rate");
   const learningRate = rate === undefined ? 0 : rate;
-  if (typeof learningRate !== "number") throw fields.fail("learning_rate", "is not a number");
+  if (!isFiniteNumber(learningRate)) throw fields.fail("learning_rate", "is not a finite number");
   return {
     step: fields.count("step"),
     training: {
@@ -82,19 +88,25 @@ export function decodeTraining(bytes: Uint8Array, file: string): Training {
       learningRate,
       metadata: record(fields, "metadata", (value) => typeof value === "string"),
     },
-    metrics: record(fields, "metrics", (value) => typeof value === "number"),
+    metrics: record(fields, "metrics", isFiniteNumber),
     // JSON.parse made it, so it is JSON.
     extra: fields.get("extra") as Json | undefined,
   };
 }
 
 /** What a directory says that has no training state (Hugging Face's): step 0, and the defaults. */
-export const NO_TRAINING: Training = {
+export const NO_TRAINING: StoredTraining = {
   step: 0,
   training: { epoch: 0, learningRate: 0, metadata: {} },
   metrics: {},
   extra: undefined,
+  trainingBytes: undefined,
 };
+
+/** JSON has numbers that are too large for a double: nothing that was read could be written again as it is. */
+export function isFiniteNumber(value: unknown): value is number {
+  return Number.isFinite(value);
+}
 
 function record<V>(
   fields: Fields,

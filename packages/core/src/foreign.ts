@@ -2,7 +2,7 @@
  * Directories that carry no commit record: boostr's plain layout, Hugging Face's plain and sharded models.
  * Every rule of their formats is checked; their bytes cannot be, so they are reported as unverified.
  */
-import { HoldfastError, isHoldfastError } from "./errors";
+import { HoldfastError, naming } from "./errors";
 import { noting, type Report, throwFirst } from "./faults";
 import { corrupt } from "./fields";
 import { tensorKey } from "./manifest";
@@ -122,16 +122,6 @@ export async function readHeaderOf(
   const header = new Uint8Array(naming(where, () => headerByteLength(length, file.byteLength)));
   await rejectOnAbort(reader.read(path, 0, header, { signal }), signal);
   return naming(where, () => readHeader(header, file.byteLength));
-}
-
-/** Adds to what the codec refuses which file it was. */
-function naming<R>(where: string, decode: () => R): R {
-  try {
-    return decode();
-  } catch (cause) {
-    if (!isHoldfastError(cause)) throw cause;
-    throw new HoldfastError(cause.code, `${where}: ${cause.message}`, { cause });
-  }
 }
 
 function tensorsOf(group: string, path: string, header: SafetensorsHeader): Map<string, StoredTensor> {

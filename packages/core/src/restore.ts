@@ -9,6 +9,7 @@ import { allocateHost } from "./host-allocate";
 import { hostBackend } from "./host-backend";
 import type { HostTensor } from "./host-tensor";
 import { Lookup } from "./lookup";
+import { splitKey } from "./manifest";
 import { type MatchOptions, matchState } from "./match";
 import { rebuild } from "./rebuild";
 import type { CheckpointReader, Sink } from "./sink";
@@ -194,12 +195,12 @@ function allocateState(
   const allocated = new Map<StoredTensor, HostTensor>();
   const byGroup = new Map<string, Map<string, HostTensor>>(groups.map((group) => [group, new Map()]));
   for (const [key, tensor] of stored.tensors) {
-    const slash = key.indexOf("/");
-    const group = byGroup.get(key.slice(0, slash));
+    const { group: groupName, name } = splitKey(key);
+    const group = byGroup.get(groupName);
     if (!group) continue;
     const host = allocated.get(tensor) ?? allocate(tensor, stored.id);
     allocated.set(tensor, host);
-    group.set(key.slice(slash + 1), host);
+    group.set(name, host);
   }
   return Object.fromEntries(byGroup);
 }

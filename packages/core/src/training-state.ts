@@ -42,29 +42,44 @@ export interface TrainingInput {
   readonly extra?: unknown;
 }
 
+/** With boostr's keys alone. @throws HoldfastError `NOT_JSON`, `INVALID_ARGUMENT` */
+export function encodeBoostrTraining({
+  step,
+  training,
+}: Pick<TrainingInput, "step" | "training">): Uint8Array {
+  return encodeFields(boostrFields(step, training));
+}
+
 /** @throws HoldfastError `NOT_JSON`, `INVALID_ARGUMENT` */
-export function encodeTraining({ step, training = {}, metrics = {}, extra }: TrainingInput): Uint8Array {
-  const { epoch = 0, learningRate = 0, metadata = {} } = training;
-  if (!Number.isSafeInteger(epoch) || epoch < 0)
-    throw invalid(`training.epoch is ${epoch}, not a whole number ≥ 0`);
-  // encodeJson refuses what is not finite; these say in addition what type is meant.
+export function encodeTraining({ step, training, metrics = {}, extra }: TrainingInput): Uint8Array {
+  // encodeJson refuses what is not finite; this says in addition what type is meant.
   for (const [name, value] of Object.entries(metrics)) {
     if (typeof value !== "number") throw invalid(`metrics.${name} is not a number`);
   }
+  const fields = [...boostrFields(step, training), `"metrics": ${encodeJson(metrics, "metrics")}`];
+  if (extra !== undefined) fields.push(`"extra": ${encodeJson(extra, "extra")}`);
+  return encodeFields(fields);
+}
+
+function boostrFields(step: number, training: TrainingState = {}): readonly string[] {
+  const { epoch = 0, learningRate = 0, metadata = {} } = training;
+  if (!Number.isSafeInteger(epoch) || epoch < 0)
+    throw invalid(`training.epoch is ${epoch}, not a whole number ≥ 0`);
   for (const [key, value] of Object.entries(metadata)) {
     if (typeof value !== "string")
       throw invalid(`training.metadata.${key} is not a string; use extra for other values`);
   }
-  const fields = [
-    `  "version": ${VERSION}`,
-    `  "step": ${step}`,
-    `  "epoch": ${epoch}`,
-    `  "learning_rate": ${encodeJson(learningRate, "training.learningRate")}`,
-    `  "metadata": ${encodeJson(metadata, "training.metadata")}`,
-    `  "metrics": ${encodeJson(metrics, "metrics")}`,
+  return [
+    `"version": ${VERSION}`,
+    `"step": ${step}`,
+    `"epoch": ${epoch}`,
+    `"learning_rate": ${encodeJson(learningRate, "training.learningRate")}`,
+    `"metadata": ${encodeJson(metadata, "training.metadata")}`,
   ];
-  if (extra !== undefined) fields.push(`  "extra": ${encodeJson(extra, "extra")}`);
-  return encodeUtf8(`{\n${fields.join(",\n")}\n}\n`);
+}
+
+function encodeFields(fields: readonly string[]): Uint8Array {
+  return encodeUtf8(`{\n${fields.map((field) => `  ${field}`).join(",\n")}\n}\n`);
 }
 
 /** @throws HoldfastError `CHECKPOINT_CORRUPT`, `SCHEMA_TOO_NEW` */

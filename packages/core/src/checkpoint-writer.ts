@@ -2,6 +2,7 @@
 import { asHoldfastError, HoldfastError } from "./errors";
 import type { Housekeeping } from "./housekeeping";
 import { Pace } from "./pace";
+import { randomId } from "./random-id";
 import { type SaveEnvironment, type SaveJob, type Written, writeCheckpoint } from "./save";
 import type { SaveProgress } from "./save-handle";
 import { rejectOnAbort, Watchdog } from "./signals";
@@ -90,10 +91,4 @@ export class CheckpointWriter {
 
 function timeoutError(step: number, ms: number): HoldfastError {
   return new HoldfastError("TIMEOUT", `step ${step}: no progress for ${ms} ms; given up`);
-}
-
-/** 64 random bits in hex. */
-function randomId(): string {
-  const words = crypto.getRandomValues(new Uint32Array(2));
-  return [...words].map((word) => word.toString(16).padStart(8, "0")).join("");
 }

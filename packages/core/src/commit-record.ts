@@ -8,6 +8,7 @@ import { corrupt, Fields } from "./fields";
 import { decodeUtf8, encodeUtf8 } from "./json";
 import { checkSchema, SCHEMA } from "./manifest";
 import { isSafePath } from "./paths";
+import { isFiniteNumber } from "./training-state";
 
 export const RECORD_FILE = "checkpoint.json";
 const FORMAT = "holdfast.checkpoint";
@@ -91,7 +92,7 @@ function checkSeal(bytes: Uint8Array, file: string, digester: Digester): void {
 function decodeMetrics(fields: Fields): Readonly<Record<string, number>> {
   const entries: [string, number][] = [];
   for (const [name, value] of fields.entries()) {
-    if (typeof value !== "number") throw fields.fail(name, "is not a number");
+    if (!isFiniteNumber(value)) throw fields.fail(name, "is not a finite number");
     entries.push([name, value]);
   }
   return Object.fromEntries(entries);

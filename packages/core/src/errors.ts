@@ -87,6 +87,16 @@ export function asHoldfastError(error: unknown, code: ErrorCode, doing: string):
   return new HoldfastError(code, `${doing}: ${messageOf(error)}`, { cause: error });
 }
 
+/** Adds to what `work` refuses which file or checkpoint it was. */
+export function naming<R>(where: string, work: () => R): R {
+  try {
+    return work();
+  } catch (cause) {
+    if (!isHoldfastError(cause)) throw cause;
+    throw new HoldfastError(cause.code, `${where}: ${cause.message}`, { cause });
+  }
+}
+
 /** The message of whatever was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

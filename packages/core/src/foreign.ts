@@ -2,7 +2,7 @@
  * Directories that carry no commit record: boostr's plain layout, Hugging Face's plain and sharded models.
  * Every rule of their formats is checked; their bytes cannot be, so they are reported as unverified.
  */
-import { HoldfastError, isHoldfastError } from "./errors";
+import { HoldfastError, naming } from "./errors";
 import { noting, type Report, throwFirst } from "./faults";
 import { corrupt } from "./fields";
 import { tensorKey } from "./manifest";
@@ -12,7 +12,7 @@ import { decodeIndex, headerByteLength, readHeader, type SafetensorsHeader } fro
 import { rejectOnAbort } from "./signals";
 import type { CheckpointReader } from "./sink";
 import type { Stored, StoredTensor } from "./stored";
-import { decodeTraining, NO_TRAINING, TRAINING_STATE_FILE, type Training } from "./training-state";
+import { decodeTraining, NO_TRAINING, type StoredTraining, TRAINING_STATE_FILE } from "./training-state";
 
 const SUFFIX = ".safetensors";
 const INDEX_SUFFIX = ".safetensors.index.json";
@@ -78,10 +78,13 @@ export function holdsSafetensors({ files }: Pick<CheckpointReader, "files">): bo
   return [...files.keys()].some((path) => SAFETENSORS.test(path));
 }
 
-async function readTraining(reader: CheckpointReader, signal: AbortSignal | undefined): Promise<Training> {
+async function readTraining(
+  reader: CheckpointReader,
+  signal: AbortSignal | undefined,
+): Promise<StoredTraining> {
   if (!reader.files.has(TRAINING_STATE_FILE)) return NO_TRAINING;
   const bytes = await readWhole(reader, TRAINING_STATE_FILE, LARGEST_JSON, signal);
-  return decodeTraining(bytes, `${reader.id}/${TRAINING_STATE_FILE}`);
+  return { ...decodeTraining(bytes, `${reader.id}/${TRAINING_STATE_FILE}`), trainingBytes: bytes };
 }
 
 async function readSharded(
@@ -119,16 +122,6 @@ export async function readHeaderOf(
   const header = new Uint8Array(naming(where, () => headerByteLength(length, file.byteLength)));
   await rejectOnAbort(reader.read(path, 0, header, { signal }), signal);
   return naming(where, () => readHeader(header, file.byteLength));
-}
-
-/** Adds to what the codec refuses which file it was. */
-function naming<R>(where: string, decode: () => R): R {
-  try {
-    return decode();
-  } catch (cause) {
-    if (!isHoldfastError(cause)) throw cause;
-    throw new HoldfastError(cause.code, `${where}: ${cause.message}`, { cause });
-  }
 }
 
 function tensorsOf(group: string, path: string, header: SafetensorsHeader): Map<string, StoredTensor> {

@@ -151,6 +151,17 @@ function* plannedTensors(contents: readonly Content[]): Generator<PlannedTensor>
   }
 }
 
+/** The keys of the tensors that have bytes, in the order in which a save reads them. */
+export function readingOrder({ files }: Layout): ReadonlySet<string> {
+  const keys = new Set<string>();
+  for (const { chunks } of files) {
+    for (const { parts } of chunks) {
+      for (const part of parts) if ("ranges" in part) for (const { name } of part.ranges) keys.add(name);
+    }
+  }
+  return keys;
+}
+
 function tiesOf({ leaves }: StateForm): Manifest["ties"] {
   return leaves.flatMap(({ group, name, tiedTo }) =>
     tiedTo ? [{ group, name, to: { group: tiedTo.group, name: tiedTo.name } }] : [],

@@ -1,4 +1,5 @@
 /** A save in the line: what was asked for, and what became of it so far. */
+import type { SaveJob } from "./save";
 import { type NotCommitted, SaveHandle } from "./save-handle";
 import type { SnapshotSet } from "./snapshot-set";
 import type { FlatState } from "./state";
@@ -6,8 +7,8 @@ import type { FlatState } from "./state";
 export interface LineRequest {
   readonly step: number;
   readonly state: FlatState;
-  readonly trainingState: Uint8Array;
-  readonly metrics: Readonly<Record<string, number>>;
+  readonly beside: SaveJob["beside"];
+  readonly record: SaveJob["record"];
   readonly signal: AbortSignal | undefined;
   /** `performance.now()` when the caller asked. */
   readonly startedAt: number;

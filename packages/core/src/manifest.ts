@@ -202,3 +202,9 @@ function checkNames({ tensors, ties }: Manifest, fields: Fields): void {
 export function tensorKey(group: string, name: string): string {
   return `${group}/${name}`;
 }
+
+/** What `tensorKey` has joined. */
+export function splitKey(key: string): { readonly group: string; readonly name: string } {
+  const slash = key.indexOf("/");
+  return { group: key.slice(0, slash), name: key.slice(slash + 1) };
+}

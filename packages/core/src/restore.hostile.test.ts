@@ -115,7 +115,7 @@ describe("the record, rightly sealed", () => {
 
   test("with metrics that are no numbers", async () => {
     expect((await record((json) => (json.metrics = { loss: "1" }))).message).toContain(
-      "loss is not a number",
+      "loss is not a finite number",
     );
   });
 

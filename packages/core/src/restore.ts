@@ -9,12 +9,13 @@ import { allocateHost } from "./host-allocate";
 import { hostBackend } from "./host-backend";
 import type { HostTensor } from "./host-tensor";
 import { Lookup } from "./lookup";
+import { splitKey } from "./manifest";
 import { type MatchOptions, matchState } from "./match";
 import { rebuild } from "./rebuild";
 import type { CheckpointReader, Sink } from "./sink";
 import type { FlatState, Leaf } from "./state";
 import type { Stored, StoredTensor } from "./stored";
-import { StoredSource } from "./stored-source";
+import { inStorageOrder, StoredSource } from "./stored-source";
 import { formatSpec } from "./tensor";
 import { TensorMap } from "./tensor-map";
 import type { Training } from "./training-state";
@@ -163,7 +164,12 @@ class Filling {
   ): Promise<ReadonlyMap<string, unknown>> {
     const { stored, reader, pool, options } = this;
     const sources = new Map(leaves.flatMap(({ key }) => entry(key, matched.get(key))));
-    const source = new StoredSource(sources, { stored, reader, pool, signal: options.signal });
+    const source = new StoredSource(inStorageOrder(sources), {
+      stored,
+      reader,
+      pool,
+      signal: options.signal,
+    });
     const specs = new Map(leaves.map(({ key, spec }) => [key, spec]));
     try {
       return await backend.restore(tensors, castSource(source, specs), options.signal);
@@ -189,12 +195,12 @@ function allocateState(
   const allocated = new Map<StoredTensor, HostTensor>();
   const byGroup = new Map<string, Map<string, HostTensor>>(groups.map((group) => [group, new Map()]));
   for (const [key, tensor] of stored.tensors) {
-    const slash = key.indexOf("/");
-    const group = byGroup.get(key.slice(0, slash));
+    const { group: groupName, name } = splitKey(key);
+    const group = byGroup.get(groupName);
     if (!group) continue;
     const host = allocated.get(tensor) ?? allocate(tensor, stored.id);
     allocated.set(tensor, host);
-    group.set(key.slice(slash + 1), host);
+    group.set(name, host);
   }
   return Object.fromEntries(byGroup);
 }

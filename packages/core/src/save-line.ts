@@ -138,14 +138,14 @@ export class SaveLine {
 
   async #write(entry: Entry): Promise<void> {
     const { handle, snapshot } = entry;
-    const { step, state, trainingState, metrics } = entry.request;
+    const { step, state, beside, record } = entry.request;
     const { form } = state;
     const aborted = handle.aborted.signal;
     if (!snapshot) return;
     try {
       const report = handle.report.bind(handle);
       const signals = { aborted, late: entry.late.signal, hurry: entry.hurry.signal };
-      const request = { step, form, snapshot, trainingState, metrics, ...signals, report };
+      const request = { step, form, snapshot, beside, record, ...signals, report };
       const { id, bytes, housekeeping } = await this.options.writer.write(request);
       const result = {
         outcome: "committed",

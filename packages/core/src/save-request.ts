@@ -3,7 +3,7 @@ import { HoldfastError } from "./errors";
 import type { LineRequest } from "./line-entry";
 import { MAX_TIMER } from "./signals";
 import type { FlatState } from "./state";
-import { encodeTraining, type TrainingState } from "./training-state";
+import { encodeTraining, TRAINING_STATE_FILE, type TrainingState } from "./training-state";
 
 export interface SaveRequest<S> {
   /** A whole number ≥ 0. A step that was saved before gets a new revision beside it. */
@@ -33,8 +33,9 @@ export function lineRequest(
   const { step, state, metrics = {}, signal } = request;
   if (!Number.isSafeInteger(step) || step < 0)
     throw new HoldfastError("INVALID_ARGUMENT", `step is ${step}; it has to be a whole number ≥ 0`);
-  const trainingState = encodeTraining(request);
-  return { step, state: flatten(state), trainingState, metrics: { ...metrics }, signal, startedAt };
+  const beside = [{ path: TRAINING_STATE_FILE, bytes: encodeTraining(request) }];
+  const record = { metrics: { ...metrics } };
+  return { step, state: flatten(state), beside, record, signal, startedAt };
 }
 
 /** @throws HoldfastError `INVALID_ARGUMENT` */

@@ -1,6 +1,6 @@
 /**
- * The bytes of stored tensors on their way back: read in the order of the files, neighbours together, each
- * block checked before anybody sees it.
+ * The bytes of stored tensors on their way back: neighbours are read together, and each block is checked before
+ * anybody sees it.
  */
 import type { TensorBatch, TensorPart, TensorSource } from "./backend";
 import { type ChunkPool, hostBytesFor, PAGE } from "./chunk-pool";
@@ -50,7 +50,7 @@ export class StoredSource implements TensorSource {
   /** Why reading failed, whatever the reader of this source made of it. */
   failure: HoldfastError | undefined;
 
-  /** `wanted`: which stored tensor is to be delivered under which name. */
+  /** `wanted`: which stored tensor is to be delivered under which name, in the order in which they are read. */
   constructor(
     private readonly wanted: ReadonlyMap<string, StoredTensor>,
     private readonly options: StoredSourceOptions,
@@ -101,6 +101,14 @@ export function checkedBlockBytes({ blockBytes, id }: Stored, pool: ChunkPool): 
   );
 }
 
+/** The order in which they lie in their files, which suits whoever takes them as they come. */
+export function inStorageOrder(wanted: ReadonlyMap<string, StoredTensor>): ReadonlyMap<string, StoredTensor> {
+  const sorted = [...wanted].sort(([, a], [, b]) =>
+    a.path === b.path ? a.start - b.start : a.path < b.path ? -1 : 1,
+  );
+  return new Map(sorted);
+}
+
 /**
  * Reads of whole pages, as far as the file goes, so that a sink may read past the system's cache; where a
  * chunk has no room for the pages around a block, of the block alone.
@@ -111,9 +119,6 @@ function* jobsOf(
   chunkBytes: number,
   files: CheckpointReader["files"],
 ): Generator<ReadJob> {
-  const inFileOrder = [...wanted].sort(([, a], [, b]) =>
-    a.path === b.path ? a.start - b.start : a.path < b.path ? -1 : 1,
-  );
   const jobOf = (path: string, from: number, to: number, blocks: readonly Block[]): ReadJob => {
     const start = pageDown(from);
     const end = Math.min(pageUp(to), files.get(path)?.byteLength ?? to);
@@ -121,7 +126,7 @@ function* jobsOf(
     return { path, start: from, length: to - from, blocks };
   };
   let run: { path: string; from: number; to: number; blocks: Block[] } | undefined;
-  for (const [name, tensor] of inFileOrder) {
+  for (const [name, tensor] of wanted) {
     const { path } = tensor;
     const bytes = tensor.end - tensor.start;
     for (let start = 0, i = 0; start < bytes; start += blockBytes, i++) {

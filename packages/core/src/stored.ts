@@ -10,7 +10,7 @@ import { readWhole } from "./read-whole";
 import { LARGEST_MANIFEST, readManifest, readRecord, type Sealed } from "./sealed";
 import type { CheckpointReader } from "./sink";
 import { sameShape, type TensorSpec } from "./tensor";
-import { decodeTraining, NO_TRAINING, TRAINING_STATE_FILE, type Training } from "./training-state";
+import { decodeTraining, NO_TRAINING, type StoredTraining, TRAINING_STATE_FILE } from "./training-state";
 
 /** A tensor in storage. */
 export interface StoredTensor {
@@ -27,7 +27,7 @@ export interface StoredTensor {
   readonly digests: readonly string[] | undefined;
 }
 
-export interface Stored extends Training {
+export interface Stored extends StoredTraining {
   readonly id: string;
   /** Undefined for what others wrote. */
   readonly record: CommitRecord | undefined;
@@ -126,7 +126,7 @@ async function readTraining(
   { record, digester }: Sealed,
   { files, blockBytes }: Manifest,
   signal: AbortSignal | undefined,
-): Promise<Training> {
+): Promise<StoredTraining> {
   const file = files.find(({ path }) => path === TRAINING_STATE_FILE);
   const where = `${reader.id}/${TRAINING_STATE_FILE}`;
   if (!file || file.headBytes !== file.byteLength) throw corrupt(where, "is not in the manifest");
@@ -140,7 +140,7 @@ async function readTraining(
   });
   const training = decodeTraining(bytes, where);
   if (training.step !== record.step) throw corrupt(where, "is of another step");
-  return training;
+  return { ...training, trainingBytes: bytes };
 }
 
 function tensorsOf(manifest: Manifest, id: string): ReadonlyMap<string, StoredTensor> {

@@ -113,6 +113,13 @@ describe("what boostr's older versions wrote", () => {
   });
 });
 
+test.each(["learning_rate", "metrics"])("numbers too large for a double are refused: %s", (key) => {
+  const value = key === "metrics" ? '{"loss": 1e999}' : "-1e999";
+  expect(() => decodeTraining(utf8(`{"step": 1, "${key}": ${value}}`), "training_state.json")).toThrow(
+    expect.objectContaining({ code: "CHECKPOINT_CORRUPT", message: expect.stringContaining(key) }),
+  );
+});
+
 test("boostr's learning rate of null, which was NaN, is not taken for 0", () => {
   const bytes = new TextEncoder().encode('{"step": 1, "learning_rate": null}');
   expect(() => decodeTraining(bytes, "training_state.json")).toThrow(

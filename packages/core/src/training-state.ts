@@ -29,6 +29,12 @@ export interface Training {
   readonly extra: Json | undefined;
 }
 
+/** A training state as it was read. */
+export interface StoredTraining extends Training {
+  /** All of its file; undefined if there is none. */
+  readonly trainingBytes: Uint8Array | undefined;
+}
+
 export interface TrainingInput {
   readonly step: number;
   readonly training?: TrainingState | undefined;
@@ -36,29 +42,44 @@ export interface TrainingInput {
   readonly extra?: unknown;
 }
 
+/** With boostr's keys alone. @throws HoldfastError `NOT_JSON`, `INVALID_ARGUMENT` */
+export function encodeBoostrTraining({
+  step,
+  training,
+}: Pick<TrainingInput, "step" | "training">): Uint8Array {
+  return encodeFields(boostrFields(step, training));
+}
+
 /** @throws HoldfastError `NOT_JSON`, `INVALID_ARGUMENT` */
-export function encodeTraining({ step, training = {}, metrics = {}, extra }: TrainingInput): Uint8Array {
-  const { epoch = 0, learningRate = 0, metadata = {} } = training;
-  if (!Number.isSafeInteger(epoch) || epoch < 0)
-    throw invalid(`training.epoch is ${epoch}, not a whole number ≥ 0`);
-  // encodeJson refuses what is not finite; these say in addition what type is meant.
+export function encodeTraining({ step, training, metrics = {}, extra }: TrainingInput): Uint8Array {
+  // encodeJson refuses what is not finite; this says in addition what type is meant.
   for (const [name, value] of Object.entries(metrics)) {
     if (typeof value !== "number") throw invalid(`metrics.${name} is not a number`);
   }
+  const fields = [...boostrFields(step, training), `"metrics": ${encodeJson(metrics, "metrics")}`];
+  if (extra !== undefined) fields.push(`"extra": ${encodeJson(extra, "extra")}`);
+  return encodeFields(fields);
+}
+
+function boostrFields(step: number, training: TrainingState = {}): readonly string[] {
+  const { epoch = 0, learningRate = 0, metadata = {} } = training;
+  if (!Number.isSafeInteger(epoch) || epoch < 0)
+    throw invalid(`training.epoch is ${epoch}, not a whole number ≥ 0`);
   for (const [key, value] of Object.entries(metadata)) {
     if (typeof value !== "string")
       throw invalid(`training.metadata.${key} is not a string; use extra for other values`);
   }
-  const fields = [
-    `  "version": ${VERSION}`,
-    `  "step": ${step}`,
-    `  "epoch": ${epoch}`,
-    `  "learning_rate": ${encodeJson(learningRate, "training.learningRate")}`,
-    `  "metadata": ${encodeJson(metadata, "training.metadata")}`,
-    `  "metrics": ${encodeJson(metrics, "metrics")}`,
+  return [
+    `"version": ${VERSION}`,
+    `"step": ${step}`,
+    `"epoch": ${epoch}`,
+    `"learning_rate": ${encodeJson(learningRate, "training.learningRate")}`,
+    `"metadata": ${encodeJson(metadata, "training.metadata")}`,
   ];
-  if (extra !== undefined) fields.push(`  "extra": ${encodeJson(extra, "extra")}`);
-  return encodeUtf8(`{\n${fields.join(",\n")}\n}\n`);
+}
+
+function encodeFields(fields: readonly string[]): Uint8Array {
+  return encodeUtf8(`{\n${fields.map((field) => `  ${field}`).join(",\n")}\n}\n`);
 }
 
 /** @throws HoldfastError `CHECKPOINT_CORRUPT`, `SCHEMA_TOO_NEW` */
@@ -74,7 +95,7 @@ export function decodeTraining(bytes: Uint8Array, file: string): Training {
   // boostr writes a rate of NaN as null, and cannot read it back; to take it for 0 would be to make it up.
   const rate = fields.get("learning_rate");
   const learningRate = rate === undefined ? 0 : rate;
-  if (typeof learningRate !== "number") throw fields.fail("learning_rate", "is not a number");
+  if (!isFiniteNumber(learningRate)) throw fields.fail("learning_rate", "is not a finite number");
   return {
     step: fields.count("step"),
     training: {
@@ -82,19 +103,25 @@ export function decodeTraining(bytes: Uint8Array, file: string): Training {
       learningRate,
       metadata: record(fields, "metadata", (value) => typeof value === "string"),
     },
-    metrics: record(fields, "metrics", (value) => typeof value === "number"),
+    metrics: record(fields, "metrics", isFiniteNumber),
     // JSON.parse made it, so it is JSON.
     extra: fields.get("extra") as Json | undefined,
   };
 }
 
 /** What a directory says that has no training state (Hugging Face's): step 0, and the defaults. */
-export const NO_TRAINING: Training = {
+export const NO_TRAINING: StoredTraining = {
   step: 0,
   training: { epoch: 0, learningRate: 0, metadata: {} },
   metrics: {},
   extra: undefined,
+  trainingBytes: undefined,
 };
+
+/** JSON has numbers that are too large for a double: nothing that was read could be written again as it is. */
+export function isFiniteNumber(value: unknown): value is number {
+  return Number.isFinite(value);
+}
 
 function record<V>(
   fields: Fields,

@@ -8,7 +8,7 @@ import { readHeaderOf } from "./foreign";
 import type { ManifestFile } from "./manifest";
 import type { CheckpointReader, Sink } from "./sink";
 import type { Stored, StoredTensor } from "./stored";
-import { checkedBlockBytes, StoredSource } from "./stored-source";
+import { checkedBlockBytes, inStorageOrder, StoredSource } from "./stored-source";
 import { sameSpec } from "./tensor";
 import { TRAINING_STATE_FILE } from "./training-state";
 
@@ -82,7 +82,7 @@ export async function verifyStored(stored: Stored, walk: Walk): Promise<void> {
     }
   }
   let bytes = 0;
-  const source = new StoredSource(readable, { stored, reader, pool, signal, report });
+  const source = new StoredSource(inStorageOrder(readable), { stored, reader, pool, signal, report });
   for await (const { parts, release } of source.batches()) {
     release();
     for (const part of parts) bytes += part.bytes.byteLength;

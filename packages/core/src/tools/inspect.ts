@@ -1,6 +1,7 @@
 /** What lies in one checkpoint, without its tensors' bytes. */
 import { choose, type Selection } from "../candidates";
 import { HoldfastError } from "../errors";
+import { splitKey } from "../manifest";
 import type { CheckpointReader, Sink, StoredFile } from "../sink";
 import type { Stored, StoredTensor } from "../stored";
 import type { DType } from "../tensor";
@@ -64,11 +65,9 @@ function contentsOf(stored: Stored, reader: CheckpointReader): CheckpointContent
 
 function inspected(key: string, tensor: StoredTensor): InspectedTensor {
   const { group, name, spec, path, start, end } = tensor;
-  const slash = key.indexOf("/"); // groups have none
   const first = key === tensor.key;
   return {
-    group: key.slice(0, slash),
-    name: key.slice(slash + 1),
+    ...splitKey(key),
     ...spec,
     byteLength: end - start,
     path,

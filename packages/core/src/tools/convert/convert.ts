@@ -1,0 +1,118 @@
+/** Writes a checkpoint again, in another place or form: opens it, makes a state of its tensors, and saves that. */
+import { ByteBudget } from "../../budget";
+import { requireCapabilities } from "../../capabilities";
+import { castSource } from "../../cast";
+import { naming } from "../../errors";
+import { flatten } from "../../flatten";
+import { layOut, readingOrder } from "../../layout";
+import { withReader } from "../../open-checkpoint";
+import { randomId } from "../../random-id";
+import { layoutOptions, type SaveEnvironment, type SaveJob, writeCheckpoint } from "../../save";
+import type { Sink } from "../../sink";
+import { SnapshotSet } from "../../snapshot-set";
+import type { FlatState } from "../../state";
+import { readStored, type StoredTensor } from "../../stored";
+import { StoredSource, type StoredSourceOptions } from "../../stored-source";
+import type { TensorSpec } from "../../tensor";
+import { type Converted, convertedFrom } from "./converted";
+import { placeGroups } from "./groups";
+import { type ConvertOptions, resolveConversion } from "./options";
+import { poolsFor } from "./pools";
+import { storedBackend } from "./stored-backend";
+import { type StoredState, stateOf } from "./stored-state";
+import { type Destination, targetOf } from "./target";
+
+/**
+ * Writes a checkpoint again: elsewhere, in another form of storage, in another format, or some groups of it. Its
+ * bytes stream through `memory`, whatever its size, and each block is checked on the way. The result is there whole
+ * or not at all, and the source stays as it is. The target then holds its lock until its sink is closed.
+ *
+ * In Holdfast's own format tensors, ties, step, training state, metrics and date stay what they are.
+ * @param from `id`: a checkpoint, or any directory of the sink's that holds safetensors
+ * @throws HoldfastError `INVALID_ARGUMENT` for options that cannot work, and for groups or tensors that have no place
+ *   in the format; `CHECKPOINT_EXISTS`, before anything is written; for a source that is not good what `load` throws;
+ *   `SINK_FAILED` and whatever else the sinks throw; `BUDGET_TOO_SMALL`; `UNSUPPORTED` if the source's sink cannot
+ *   read; the signal's reason
+ */
+export async function convertCheckpoint(
+  from: { readonly sink: Sink; readonly id: string },
+  to: Destination,
+  options: ConvertOptions = {},
+): Promise<Converted> {
+  const { format, host, signal, onProgress, ...resolved } = resolveConversion(options);
+  requireCapabilities(from.sink, "converting", ["read"]);
+  return withReader(from.sink, from.id, signal, async (reader) => {
+    const stored = await readStored(reader, signal);
+    const groups = placeGroups(stored, format, resolved.groups);
+    const state = stateOf(stored, groups, format);
+    const target = await targetOf(to, stored, format, signal);
+    const { reading, writing } = poolsFor(from.sink, to.sink, host, stored);
+    const environment: SaveEnvironment = {
+      sink: to.sink,
+      pool: writing,
+      digest: resolved.digest ?? stored.digest,
+      maxShardBytes: format.splits ? resolved.maxShardBytes : Number.POSITIVE_INFINITY,
+    };
+    const flat = flattenStored(state, environment, { stored, reader, pool: reading });
+    const snapshot = new SnapshotSet(flat, new ByteBudget(0));
+    const { step, metrics, record } = stored;
+    try {
+      const job: SaveJob = {
+        attempt: { runId: randomId(), step, ordinal: 1, worldSize: 1 },
+        form: flat.form,
+        snapshot,
+        beside: format.beside(stored),
+        record: format.sealed ? { metrics, createdAt: record?.createdAt } : undefined,
+        target,
+        ...watched(signal, onProgress),
+      };
+      const written = await writeCheckpoint(job, environment);
+      return convertedFrom(stored, format, groups, state, flat.form, written);
+    } finally {
+      snapshot.close();
+    }
+  });
+}
+
+/** The state as one that is saved: its tensors are read in the order in which `environment` has them written. */
+function flattenStored(
+  state: StoredState,
+  environment: SaveEnvironment,
+  from: Omit<StoredSourceOptions, "signal">,
+): FlatState {
+  const backend = storedBackend((leaves, signal) => {
+    const wanted = new Map<string, StoredTensor>();
+    const specs = new Map<string, TensorSpec>();
+    for (const key of readingOrder(layOut(flat.form, layoutOptions(environment)))) {
+      const leaf = leaves.get(key);
+      if (!leaf) continue;
+      wanted.set(key, leaf.tensor);
+      specs.set(key, leaf.spec);
+    }
+    return castSource(new StoredSource(wanted, { ...from, signal }), specs);
+  });
+  const flat = naming(from.stored.id, () => flatten(state, [backend]));
+  return flat;
+}
+
+/** Tells of progress, and when to give up. What `onProgress` throws is no fault of the sink's, which calls it. */
+function watched(
+  signal: AbortSignal | undefined,
+  onProgress: ConvertOptions["onProgress"],
+): Pick<SaveJob, "aborted" | "timedOut" | "report"> {
+  const failed = new AbortController();
+  let latest = { bytes: 0, totalBytes: 0 };
+  return {
+    aborted: signal ? AbortSignal.any([signal, failed.signal]) : failed.signal,
+    timedOut: new AbortController().signal, // never: whoever waits may abort
+    report: ({ bytes = latest.bytes, totalBytes = latest.totalBytes }) => {
+      if (bytes === latest.bytes && totalBytes === latest.totalBytes) return;
+      latest = { bytes, totalBytes };
+      try {
+        onProgress?.(latest);
+      } catch (error) {
+        failed.abort(error);
+      }
+    },
+  };
+}

@@ -88,6 +88,13 @@ function withDestination<R>(
   return use({ sink: tarSink({ open: () => process.stdout }) });
 }
 
-function describe(dst: string, { byteLength, tensors, groups }: Converted): string {
-  return `${dst}: ${groups.join(", ")} (${count(tensors, "tensor")}, ${formatBytes(byteLength)})`;
+function describe(dst: string, converted: Converted): string {
+  const { byteLength, tensors, groups, leftOut, cast, droppedTies, verified } = converted;
+  const lines = [`${dst}: ${groups.join(", ")} (${count(tensors, "tensor")}, ${formatBytes(byteLength)})`];
+  if (!verified) lines.push("the source carries no digests: only its format was checked");
+  if (leftOut.length > 0) lines.push(`left out: ${leftOut.join(", ")}`);
+  for (const [dtype, names = []] of Object.entries(cast))
+    lines.push(`${count(names.length, "tensor")} converted from ${dtype}`);
+  for (const { name, tiedTo } of droppedTies) lines.push(`left out: ${name}, which is tied to ${tiedTo}`);
+  return lines.join("\n  ");
 }

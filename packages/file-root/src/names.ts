@@ -1,5 +1,5 @@
 /** What lies in a root, by name. Everything but checkpoints begins with a dot, so that readers pass it over. */
-import { type Attempt, formatId } from "@holdfast/core";
+import { type Attempt, formatId, isSafeName } from "@holdfast/core";
 
 export const ATTEMPT_PREFIX = ".attempt-";
 /** What was renamed away in order to be removed. */
@@ -13,8 +13,8 @@ export function attemptName({ runId, step, ordinal }: Attempt): string {
   return `${ATTEMPT_PREFIX}${formatId({ step, revision: 1 })}-${runId}-${ordinal}`;
 }
 
-/** Whether something can be opened by it: whatever its owner called it, as long as it stays in the root. */
+/** Whether something can be opened by it: whatever its owner called it, as long as it stays in the root on any system. */
 export function isPlainName(name: string): boolean {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
-  return name.length <= 255 && /^[^./\\:\0-\x1f][^/\\:\0-\x1f]*$/.test(name);
+  return !/[/\\:\0-\x1f]/.test(name) && isSafeName(name.replace(/[^A-Za-z0-9_.-]/gu, "_"));
 }

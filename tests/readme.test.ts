@@ -20,6 +20,7 @@ const READMES = [
   "packages/core/README.md",
   "packages/backend-webgpu/README.md",
   "packages/sink-fs/README.md",
+  "packages/sink-tar/README.md",
 ];
 
 interface Example {

@@ -1,16 +1,8 @@
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import {
-  AsyncCheckpointer,
-  type CheckpointSummary,
-  hostBackend,
-  newestFirst,
-  RECORD_FILE,
-  type RetentionPolicy,
-} from "@holdfast/core";
+import { AsyncCheckpointer, hostBackend, pruneCheckpoints, type RetentionPolicy } from "@holdfast/core";
 import { fsSink } from "@holdfast/sink-fs";
 import type { Tensors } from "./compare";
-import { rulesFor } from "./keeping";
 
 /** A directory in the root of checkpoints. */
 export interface DirectoryEntry {
@@ -22,16 +14,12 @@ export interface DirectoryEntry {
   readonly keptBy: readonly string[];
 }
 
-/** What lies in the root, checkpoints and leftovers alike. */
+/** What lies in the root, checkpoints and leftovers alike, and which of `retention` keep them: at least one. */
 export async function listRoot(
   root: string,
   retention: readonly RetentionPolicy[],
 ): Promise<DirectoryEntry[]> {
-  const sink = fsSink(root);
-  const ids = (await sink.list()).map(({ id }) => id);
-  await sink.close();
-  const committed = await Promise.all(ids.map((id) => readSummary(root, id)));
-  const rules = rulesFor(committed.sort(newestFirst), retention);
+  const rules = await committedIn(root, retention);
   const directories = (await readdir(root, { withFileTypes: true })).filter((entry) => entry.isDirectory());
   const entries = directories.map(async ({ name }) => ({
     name,
@@ -42,9 +30,19 @@ export async function listRoot(
   return (await Promise.all(entries)).sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** What the commit record tells: a file of JSON, as anybody can read it. */
-async function readSummary(root: string, id: string): Promise<CheckpointSummary> {
-  return { ...JSON.parse(await readFile(join(root, id, RECORD_FILE), "utf8")), id };
+/** The ids of what was committed, and which rules keep each. */
+async function committedIn(
+  root: string,
+  retention: readonly RetentionPolicy[],
+): Promise<ReadonlyMap<string, readonly string[]>> {
+  const sink = fsSink(root);
+  try {
+    const { kept } = await pruneCheckpoints(sink, retention, { dryRun: true });
+    const by = new Map(kept.map((checkpoint) => [checkpoint.id, checkpoint.by]));
+    return new Map((await sink.list()).map(({ id }) => [id, by.get(id) ?? []]));
+  } finally {
+    await sink.close();
+  }
 }
 
 /** The tensors of the newest good checkpoint, by `group.name`, with its id. */

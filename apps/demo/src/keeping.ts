@@ -1,5 +1,4 @@
 import {
-  type CheckpointSummary,
   everySteps,
   keepBest,
   keepEvery,
@@ -34,16 +33,4 @@ export function retentionOf({ keep }: CheckpointOptions): readonly RetentionPoli
   if (!keep) return [];
   const { last, every } = keep;
   return [keepLast(last), ...(every === undefined ? [] : [keepEvery(every)]), keepBest("loss", 1)];
-}
-
-/** Which rules keep each of these checkpoints, by its id. They come newest first. */
-export function rulesFor(
-  checkpoints: readonly CheckpointSummary[],
-  retention: readonly RetentionPolicy[],
-): ReadonlyMap<string, readonly string[]> {
-  const rules = new Map<string, string[]>(checkpoints.map(({ id }) => [id, []]));
-  for (const { name, keep } of retention) {
-    for (const { id } of keep(checkpoints)) rules.get(id)?.push(name);
-  }
-  return rules;
 }

@@ -27,13 +27,19 @@ export function exitCodeOf(error: unknown): number {
   return DAMAGE.has(error.code) ? 1 : 3;
 }
 
-/** One line on standard error; with `--json` one line of JSON. */
+/** What went wrong, as one line on standard error; with `--json` as one line of JSON. */
 export function report(error: unknown, interrupted: boolean): void {
   if (error instanceof DamageFound || error instanceof CommanderError) return; // said already
-  const code = isHoldfastError(error) ? error.code : undefined;
-  const message = interrupted ? "interrupted; nothing is left half-done" : messageOf(error);
-  const text = process.argv.includes("--json")
-    ? JSON.stringify({ error: { code: interrupted ? "ABORTED" : (code ?? "FAILED"), message } })
-    : `holdfast: ${message}${code && !interrupted ? ` (${code})` : ""}`;
+  if (interrupted) say("ABORTED", "interrupted; nothing is left half-done");
+  else say(isHoldfastError(error) ? error.code : undefined, messageOf(error));
+}
+
+export function reportUsage(message: string): void {
+  say(undefined, `${message} (--help shows how)`);
+}
+
+function say(code: string | undefined, message: string): void {
+  const forMachines = process.argv.includes("--json");
+  const text = forMachines ? JSON.stringify({ error: { code, message } }) : `holdfast: ${message}`;
   process.stderr.write(`${text}\n`);
 }

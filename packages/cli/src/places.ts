@@ -1,6 +1,6 @@
 /** What a path on the command line means: a checkpoint, as a directory or an archive, or a root of them. */
-import { readdir, stat } from "node:fs/promises";
-import { basename, dirname, resolve } from "node:path";
+import { readdir, rm, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import { HoldfastError, RECORD_FILE, type Sink } from "@holdfast/core";
 import { fsSink } from "@holdfast/sink-fs";
 import { tarSink } from "@holdfast/sink-tar";
@@ -24,6 +24,11 @@ export interface RootPlace {
 }
 
 type Place = { readonly checkpoint: CheckpointPlace } | { readonly root: RootPlace };
+
+/** What it is called in its root: `step-00000100.tar`. */
+export function nameOf({ kind, id }: Pick<CheckpointPlace, "kind" | "id">): string {
+  return kind === "archive" ? id + ARCHIVE : id;
+}
 
 /** Calls `use` with what lies at `path`, and closes it afterwards. `-` is an archive on standard input. */
 export async function withPlace<R>(
@@ -65,8 +70,22 @@ export function withRoot<R>(
 
 /** Where a checkpoint is to be written: an archive if the name says so. */
 export async function withTarget<R>(path: string, use: (target: CheckpointPlace) => Promise<R>): Promise<R> {
-  const target = checkpointAt(resolve(path), path.endsWith(ARCHIVE) ? "archive" : "directory");
-  return closing([target.sink], () => use(target));
+  const absolute = resolve(path);
+  const directory = dirname(absolute);
+  const before = await locksIn(directory);
+  const target = checkpointAt(absolute, path.endsWith(ARCHIVE) ? "archive" : "directory");
+  try {
+    return await closing([target.sink], () => use(target));
+  } finally {
+    // A root keeps its lock. Where there was none, it may be anybody's directory: nothing but DST is left in it.
+    if (before.length === 0)
+      for (const name of await locksIn(directory)) await rm(join(directory, name), { force: true });
+  }
+}
+
+async function locksIn(directory: string): Promise<readonly string[]> {
+  const names = await readdir(directory).catch(() => []);
+  return names.filter((name) => name.startsWith(".lock-"));
 }
 
 async function placeAt(path: string): Promise<Place> {

@@ -7,7 +7,7 @@ import { ls } from "./commands/ls";
 import { prune } from "./commands/prune";
 import { sweep } from "./commands/sweep";
 import { verify } from "./commands/verify";
-import { EXIT_CODES } from "./exit";
+import { EXIT_CODES, reportUsage } from "./exit";
 
 const { version } = createRequire(import.meta.url)("../package.json");
 
@@ -31,9 +31,13 @@ Examples:
 ${EXIT_CODES}`,
     )
     .configureHelp({ showGlobalOptions: true });
-  for (const add of [ls, inspect, verify, convert, prune, sweep]) {
-    const command = add(signal).exitOverride().showHelpAfterError("(--help shows how)");
-    program.addCommand(command);
-  }
-  return program.exitOverride().showHelpAfterError("(--help shows how)");
+  for (const add of [ls, inspect, verify, convert, prune, sweep]) program.addCommand(withErrors(add(signal)));
+  return withErrors(program);
+}
+
+/** Wrong usage ends up in `holdfast.ts` like everything else, and is told in the same way. */
+function withErrors(command: Command): Command {
+  return command.exitOverride().configureOutput({
+    outputError: (text) => reportUsage(text.replace(/^error: /, "").trim()),
+  });
 }

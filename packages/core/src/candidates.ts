@@ -2,7 +2,6 @@
  * Which checkpoint to read: the one that was named, or the newest that turns out good. A broken one is
  * passed over and remembered; one that vanishes under the reader makes us look again.
  */
-
 import { requireCapabilities } from "./capabilities";
 import { formatId, newestFirst, parseId } from "./checkpoint-id";
 import { RECORD_FILE } from "./commit-record";
@@ -104,8 +103,11 @@ function withStored<R>(
 }
 
 /** Committed and broken ones; what is in progress is nobody's yet. */
-async function idsNewestFirst(sink: Sink, signal: AbortSignal | undefined): Promise<readonly string[]> {
-  requireCapabilities(sink, "looking for a checkpoint whose id was not named", ["list"]);
+export async function idsNewestFirst(
+  sink: Sink,
+  signal: AbortSignal | undefined,
+): Promise<readonly string[]> {
+  requireCapabilities(sink, "choosing a checkpoint without its id", ["list"]);
   const ids = (await listAll(sink, signal)).flatMap(({ id, state }) => {
     const parsed = state === "in-progress" ? undefined : parseId(id);
     return parsed ? [parsed] : [];

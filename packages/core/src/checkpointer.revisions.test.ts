@@ -66,7 +66,7 @@ describe("saving a step again", () => {
     sink.hooks.delete = failing(new Error("EBUSY"));
     expect(await save()).toMatchObject({
       id: "step-00000007.r2",
-      housekeeping: { code: "SINK_FAILED", message: "removing older checkpoints: EBUSY" },
+      housekeeping: { code: "SINK_FAILED", message: "test: deleting step-00000007: EBUSY" },
     });
   });
 

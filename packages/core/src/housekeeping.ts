@@ -2,16 +2,12 @@
  * What follows a commit: older checkpoints that are no longer wanted go. Whatever fails, nothing is deleted
  * before the newer checkpoint was read back whole and found good.
  */
-import { type CheckpointId, formatId, newestFirst, parseId } from "./checkpoint-id";
-import { asHoldfastError, type HoldfastError, isHoldfastError } from "./errors";
-import { withReader } from "./open-checkpoint";
-import { type CheckpointSummary, keptBy, type RetentionPolicy } from "./retention";
-import { readRecord } from "./sealed";
+import { type CheckpointId, formatId, parseId } from "./checkpoint-id";
+import { asHoldfastError, type HoldfastError } from "./errors";
+import { deleteEach, fateBy, hasNoRecord, readSummary } from "./removal";
+import type { CheckpointSummary, RetentionPolicy } from "./retention";
 import { rejectOnAbort } from "./signals";
 import { readBack, type VerifyEnvironment } from "./verify";
-
-/** What says of a checkpoint that it has no valid record that this version can read. */
-const NO_RECORD = ["CHECKPOINT_CORRUPT", "CHECKPOINT_NOT_FOUND", "SCHEMA_TOO_NEW", "UNSAFE_PATH"] as const;
 
 export interface HousekeepingOptions {
   readonly signal: AbortSignal;
@@ -35,6 +31,7 @@ export class Housekeeping {
    * @throws HoldfastError `CHECKPOINT_CORRUPT`, `SAFETENSORS_INVALID` if the new checkpoint turns out broken
    */
   async after(committed: CheckpointId, options: HousekeepingOptions): Promise<HoldfastError | undefined> {
+    const { signal, onProgress } = options;
     let verifying = false;
     const work = async () => {
       this.#summaries.delete(formatId(committed)); // somebody else may have deleted one of this id
@@ -43,15 +40,14 @@ export class Housekeeping {
       verifying = true;
       await readBack(this.environment, formatId(committed), options);
       verifying = false;
-      for (const id of doomed) {
-        options.signal.throwIfAborted(); // given up: the next save may be under way
-        await this.environment.sink.delete(id);
+      // Given up: the next save may be under way, so that the signal ends it before each.
+      await deleteEach(this.environment.sink, doomed, signal, (id) => {
         this.#summaries.delete(id); // another may come to have its id
-        options.onProgress();
-      }
+        onProgress();
+      });
     };
     try {
-      await rejectOnAbort(work(), options.signal);
+      await rejectOnAbort(work(), signal);
       return undefined;
     } catch (cause) {
       const error = asHoldfastError(cause, "SINK_FAILED", "removing older checkpoints");
@@ -72,49 +68,21 @@ export class Housekeeping {
       return parsed ? [parsed] : [];
     });
     options.onProgress();
-    const older = listed.filter((stored) => newestFirst(committed, stored) < 0);
-    const superseded = older.filter(({ step }) => step === committed.step).map(formatId);
-    const unwanted = await this.#unwanted(listed.map(formatId), superseded, options);
-    return older
-      .sort((a, b) => newestFirst(b, a))
-      .map(formatId)
-      .filter((id) => superseded.includes(id) || unwanted.has(id));
+    if (this.retention.length > 0) await this.#learn(listed.map(formatId), options);
+    return fateBy(committed, listed, this.#summaries, this.retention).doomed;
   }
 
-  /** Those with a valid record that no policy keeps. The others are nobody's to count or to delete. */
-  async #unwanted(
-    listed: readonly string[],
-    superseded: readonly string[],
-    options: HousekeepingOptions,
-  ): Promise<ReadonlySet<string>> {
-    if (this.retention.length === 0) return new Set();
+  /** Reads the records that were not read yet, and forgets those that are gone. */
+  async #learn(listed: readonly string[], { signal, onProgress }: HousekeepingOptions): Promise<void> {
     const known = new Map<string, CheckpointSummary>();
     for (const id of listed) {
-      const summary = this.#summaries.get(id) ?? (await this.#summaryOf(id, options));
-      if (summary) known.set(id, summary);
-    }
-    this.#summaries = known; // those that are gone are forgotten
-    const candidates = [...known.values()].filter(({ id }) => !superseded.includes(id));
-    const kept = keptBy(this.retention, candidates);
-    return new Set(candidates.map(({ id }) => id).filter((id) => !kept.has(id)));
-  }
-
-  /** Undefined where there is no valid record. */
-  async #summaryOf(
-    id: string,
-    { signal, onProgress }: HousekeepingOptions,
-  ): Promise<CheckpointSummary | undefined> {
-    try {
-      const { record } = await withReader(this.environment.sink, id, signal, (reader) =>
-        readRecord(reader, signal),
-      );
-      const { step, revision, metrics, createdAt } = record;
-      return Object.freeze({ id, step, revision, metrics: Object.freeze(metrics), createdAt });
-    } catch (error) {
-      if (NO_RECORD.some((code) => isHoldfastError(error, code))) return undefined;
-      throw error; // storage that fails: what it would have told is not known
-    } finally {
+      try {
+        known.set(id, this.#summaries.get(id) ?? (await readSummary(this.environment.sink, id, signal)));
+      } catch (error) {
+        if (!hasNoRecord(error)) throw error; // storage that fails: what it would have told is not known
+      }
       onProgress();
     }
+    this.#summaries = known;
   }
 }

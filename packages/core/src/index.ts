@@ -40,6 +40,7 @@ export { type CheckpointContents, type InspectedTensor, inspectCheckpoint } from
 export { type ListedCheckpoint, listCheckpoints } from "./tools/list";
 export type { ReadingMemory } from "./tools/pool";
 export type { Problem } from "./tools/problems";
+export { type KeptCheckpoint, type Pruned, type PruneOptions, pruneCheckpoints } from "./tools/prune";
 export { type Verification, type VerificationOptions, verifyCheckpoint } from "./tools/verify";
 export type { Training, TrainingState } from "./training-state";
 export type { ReadProgress } from "./verify";

@@ -3,7 +3,7 @@ import { requireCapabilities } from "./capabilities";
 import { DEFAULT_HOST } from "./chunk-pool";
 import { type DigestAlgorithm, isDigestAlgorithm } from "./digest";
 import { HoldfastError } from "./errors";
-import type { RetentionPolicy } from "./retention";
+import { isRetention, type RetentionPolicy } from "./retention";
 import type { Save } from "./save-handle";
 import type { Schedule } from "./schedule";
 import type { Sink } from "./sink";
@@ -58,10 +58,7 @@ export function resolveOptions(options: CheckpointerOptions<Backend | readonly B
   check(timeout > 0, `timeout is ${timeout}; it has to be milliseconds > 0, or Infinity`);
   check(isDigestAlgorithm(digest), `digest is ${digest}; it has to be "xxh64" or "sha256"`);
   check(maxShardBytes > 0, `maxShardBytes is ${maxShardBytes}; it has to be > 0`);
-  check(
-    Array.isArray(retention) && retention.every((policy) => typeof policy?.keep === "function"),
-    "retention has to be a list of policies: [keepLast(3)]",
-  );
+  check(isRetention(retention), "retention has to be a list of policies: [keepLast(3)]");
   check(
     schedule === undefined || typeof schedule?.start === "function",
     "schedule has to be one, as everySteps(100) returns it",

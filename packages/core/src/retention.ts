@@ -82,24 +82,29 @@ export function keepBest(metric: string, n: number, which: "min" | "max" = "min"
   };
 }
 
+/** Whether this is a list of policies: it may come from plain JavaScript. */
+export function isRetention(value: unknown): value is readonly RetentionPolicy[] {
+  return Array.isArray(value) && value.every((policy) => typeof policy?.keep === "function");
+}
+
 /**
- * The ids that at least one policy keeps.
+ * The ids that at least one policy keeps, each with the names of those that do.
  * @throws HoldfastError `INVALID_ARGUMENT` for a policy that throws, or keeps what is not there: what it means
  *   is then not known, and nothing may be deleted
  */
 export function keptBy(
   policies: readonly RetentionPolicy[],
   checkpoints: readonly CheckpointSummary[],
-): ReadonlySet<string> {
+): ReadonlyMap<string, readonly string[]> {
   const newest = [...checkpoints].sort(newestFirst);
   const ids = new Set(newest.map(({ id }) => id));
-  const kept = new Set<string>();
+  const kept = new Map<string, string[]>();
   for (const policy of policies) {
     try {
       // A list of its own for each: what one does to it is nothing to the next.
-      for (const checkpoint of policy.keep([...newest])) {
-        if (!ids.has(checkpoint.id)) throw new Error("it keeps something that is not in its list");
-        kept.add(checkpoint.id);
+      for (const id of new Set([...policy.keep([...newest])].map((checkpoint) => checkpoint.id))) {
+        if (!ids.has(id)) throw new Error("it keeps something that is not in its list");
+        kept.set(id, [...(kept.get(id) ?? []), policy.name]);
       }
     } catch (cause) {
       const message = `the retention policy ${policy.name} failed: ${messageOf(cause)}`;

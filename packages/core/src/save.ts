@@ -30,7 +30,7 @@ export interface Target {
 }
 
 /** What only the caller knows of what the commit record says. */
-export interface RecordFacts extends Pick<CommitRecord, "metrics"> {
+interface RecordFacts extends Pick<CommitRecord, "metrics"> {
   /** Default: now. */
   readonly createdAt?: string | undefined;
 }

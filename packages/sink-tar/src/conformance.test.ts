@@ -4,11 +4,12 @@ import { join } from "node:path";
 import { sinkConformance } from "@holdfast/core/conformance";
 import { describe, test } from "vitest";
 import { tarSink } from "./index";
+import { STREAMS } from "./testing/streams";
 
 sinkConformance(
   { describe, test },
   {
-    name: "tarSink",
+    name: "tarSink in a directory",
     capabilities: tarSink("unused").capabilities,
     async create() {
       const directory = await mkdtemp(join(tmpdir(), "holdfast-"));
@@ -21,3 +22,14 @@ sinkConformance(
     },
   },
 );
+
+for (const [what, stream] of STREAMS) {
+  sinkConformance(
+    { describe, test },
+    {
+      name: `tarSink into ${what}`,
+      capabilities: tarSink({ open: () => stream().stream }).capabilities,
+      create: async () => ({ sink: tarSink({ open: () => stream().stream }) }),
+    },
+  );
+}

@@ -18,12 +18,15 @@ export function convert(signal: AbortSignal): Command {
   return new Command("convert")
     .summary("write a checkpoint as a directory, an archive, or in another format")
     .description(
-      `Writes SRC to DST: an archive if DST ends in .tar or is -, a directory otherwise. Every block is checked on
-the way, and DST is there whole or not at all; SRC stays as it is. Formats:
-  holdfast   everything, with digests (the default)
-  hf         safetensors as transformers' save_pretrained lays them down; the group 'model', unless --groups says
-             otherwise. A single group is called model, whatever its name
-  boostr     model, optimizer and training state, as boostr reads them: floating-point tensors become F32`,
+      `Writes SRC to DST: an archive if DST ends in .tar or is -, a directory
+otherwise. Every block is checked on the way, and DST is there whole or not
+at all; SRC stays as it is. Formats:
+  holdfast   everything, with digests
+  hf         safetensors as transformers' save_pretrained lays them down:
+             the group 'model', unless --groups says otherwise (a single
+             group is called model then, whatever its name)
+  boostr     model, optimizer and training state, as boostr reads them:
+             floating-point tensors become F32`,
     )
     .argument("<src>", "a directory, an archive, or - for an archive on standard input")
     .argument(
@@ -85,6 +88,13 @@ function withDestination<R>(
   return use({ sink: tarSink({ open: () => process.stdout }) });
 }
 
-function describe(dst: string, { byteLength, tensors, groups }: Converted): string {
-  return `${dst}: ${groups.join(", ")} (${count(tensors, "tensor")}, ${formatBytes(byteLength)})`;
+function describe(dst: string, converted: Converted): string {
+  const { byteLength, tensors, groups, leftOut, cast, droppedTies, verified } = converted;
+  const lines = [`${dst}: ${groups.join(", ")} (${count(tensors, "tensor")}, ${formatBytes(byteLength)})`];
+  if (!verified) lines.push("the source carries no digests: only its format was checked");
+  if (leftOut.length > 0) lines.push(`left out: ${leftOut.join(", ")}`);
+  for (const [dtype, names = []] of Object.entries(cast))
+    lines.push(`${count(names.length, "tensor")} converted from ${dtype}`);
+  for (const { name, tiedTo } of droppedTies) lines.push(`left out: ${name}, which is tied to ${tiedTo}`);
+  return lines.join("\n  ");
 }

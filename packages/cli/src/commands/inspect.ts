@@ -18,7 +18,7 @@ export function inspect(signal: AbortSignal): Command {
   return new Command("inspect")
     .summary("show what lies in a checkpoint")
     .description(
-      "Shows the tensors of CKPT, and the training state and metrics beside them. Reads no tensor.",
+      "Shows the tensors of CKPT, and the training state and metrics beside them.\nReads no tensor.",
     )
     .argument("<ckpt>", "a directory, an archive, or - for an archive on standard input")
     .option("-g, --group <group>", "only tensors of this group")

@@ -2,7 +2,7 @@ import { type ListedCheckpoint, listCheckpoints, newestFirst } from "@holdfast/c
 import { Command } from "commander";
 import { formatAge, formatBytes, formatMetrics } from "../format";
 import { print, printJson, table } from "../output";
-import { type Kind, withRoot } from "../places";
+import { type Kind, nameOf, withRoot } from "../places";
 
 type Listed = ListedCheckpoint & { readonly kind: Kind };
 
@@ -11,10 +11,12 @@ export function ls(signal: AbortSignal): Command {
     .summary("list the checkpoints of a root")
     .description(
       `Lists the checkpoints in ROOT, newest first. Their states:
-  good         committed, and all of its files are there; 'holdfast verify' reads every byte of them
-  unverified   others' directories (boostr, Hugging Face), which carry no digests; or more than this version can judge
+  good         committed, and every file is there ('verify' reads them)
+  unverified   boostr's or Hugging Face's, which carry no digests, or
+               more than this version can judge
   broken       no valid commit record, or files are missing
-  in progress  being written, or left by a process that died: 'holdfast sweep' removes those`,
+  in progress  being written, or left by a process that died ('sweep'
+               removes those)`,
     )
     .argument("<root>", "the directory that they lie in")
     .option("--json", "for machines")
@@ -58,12 +60,14 @@ function tableOf(listed: readonly Listed[]): string {
       groups?.join(", ") ?? "",
       worldSize === undefined ? "" : String(worldSize),
       metrics ? formatMetrics(metrics) : "",
-      kind === "archive" && state !== "in-progress" ? `${id}.tar` : id,
+      state === "in-progress" ? id : nameOf({ kind, id }),
     ];
   });
   const printed = table(["STEP", "STATE", "AGE", "SIZE", "GROUPS", "RANKS", "METRICS", "NAME"], rows);
-  const problems = listed.flatMap(({ id, problem }) => (problem ? [`${id}: ${problem.message}`] : []));
-  return [printed, ...problems.map((problem) => `\n${problem}`)].join("");
+  const problems = listed.flatMap(({ id, kind, problem }) =>
+    problem ? [`${nameOf({ kind, id })}: ${problem.message}`] : [],
+  );
+  return [printed, ...(problems.length > 0 ? ["", ...problems] : [])].join("\n");
 }
 
 function plain({ problem, ...checkpoint }: Listed) {

@@ -16,9 +16,10 @@ export function prune(signal: AbortSignal): Command {
   return new Command("prune")
     .summary("delete checkpoints that no rule keeps")
     .description(
-      `Deletes the checkpoints of ROOT that no rule keeps. First the newest good one is read whole: it always stays,
-and only older ones go. Broken ones stay: they are nobody's to count or to delete.
-Where directories and archives lie in one root, each kind is pruned by itself.`,
+      `Deletes the checkpoints of ROOT that no rule keeps. First the newest good
+one is read whole: it always stays, and only older ones go. Broken ones
+stay: they are nobody's to count or to delete. Where directories and
+archives lie in one root, each kind is pruned by itself.`,
     )
     .argument("<root>", "the directory that checkpoints lie in")
     .option("--keep-last <n>", "keep the newest N", wholeNumber)

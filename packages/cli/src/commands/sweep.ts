@@ -7,8 +7,9 @@ export function sweep(signal: AbortSignal): Command {
   return new Command("sweep")
     .summary("remove what processes that died have left")
     .description(
-      `Removes from ROOT what was never committed: attempts of processes that died, and what deletions left.
-A trainer does so by itself when it saves. Checkpoints are not touched; a root that is being written to is refused.`,
+      `Removes from ROOT what was never committed: attempts of processes that
+died, and what deletions left. Checkpoints are not touched; a root that
+is being written to is refused.`,
     )
     .argument("<root>", "the directory that checkpoints lie in")
     .option("--json", "for machines")

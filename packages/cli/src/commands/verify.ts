@@ -3,15 +3,18 @@ import { Command } from "commander";
 import { DamageFound } from "../exit";
 import { count, formatBytes } from "../format";
 import { print, printJson } from "../output";
-import { type CheckpointPlace, type RootPlace, withPlace } from "../places";
+import { type CheckpointPlace, type Kind, nameOf, type RootPlace, withPlace } from "../places";
 import { withProgress } from "../progress";
+
+type Verified = Verification & { readonly kind: Kind };
 
 export function verify(signal: AbortSignal): Command {
   return new Command("verify")
     .summary("read every byte, and check every digest and rule")
     .description(
-      `Reads CKPT, or every checkpoint of a ROOT, and names each tensor and file that is damaged.
-Others' directories carry no digests: of those the rules of the format are checked. Exit code 1 if anything is wrong.`,
+      `Reads CKPT, or every checkpoint of a ROOT, and names each tensor and file
+that is damaged. boostr's and Hugging Face's carry no digests: of those
+the rules of the format are checked. Exit code 1 if anything is wrong.`,
     )
     .argument("<ckpt|root>", "a directory, an archive, - for an archive on standard input, or a root")
     .option("--json", "for machines")
@@ -21,13 +24,14 @@ Others' directories carry no digests: of those the rules of the format are check
     )
     .action((path: string, options: { readonly json?: boolean }) =>
       withPlace(path, signal, async (place) => {
-        const found: Verification[] = [];
+        const found: Verified[] = [];
         for (const checkpoint of "root" in place
           ? await checkpointsIn(place.root, signal)
           : [place.checkpoint]) {
-          const verification = await verifyOne(checkpoint, signal);
-          if (!options.json) print(describe(verification));
-          found.push(verification);
+          const { kind } = checkpoint;
+          const verified = { ...(await verifyOne(checkpoint, signal)), kind };
+          if (!options.json) print(describe(verified));
+          found.push(verified);
         }
         if (options.json) printJson({ path, checkpoints: found });
         else if (found.length === 0) print(`there are no checkpoints in ${path}`);
@@ -37,8 +41,9 @@ Others' directories carry no digests: of those the rules of the format are check
     );
 }
 
-function verifyOne({ sink, id }: CheckpointPlace, signal: AbortSignal): Promise<Verification> {
-  return withProgress(id, (onProgress) => verifyCheckpoint(sink, id, { signal, onProgress }));
+function verifyOne(checkpoint: CheckpointPlace, signal: AbortSignal): Promise<Verification> {
+  const { sink, id } = checkpoint;
+  return withProgress(nameOf(checkpoint), (onProgress) => verifyCheckpoint(sink, id, { signal, onProgress }));
 }
 
 /** What is being written is nobody's yet. */
@@ -51,13 +56,14 @@ async function checkpointsIn({ sinks }: RootPlace, signal: AbortSignal): Promise
   return places;
 }
 
-function describe({ id, verified, byteLength, tensors, problems }: Verification): string {
+function describe({ id, kind, verified, byteLength, tensors, problems }: Verified): string {
+  const name = nameOf({ kind, id });
   const what = `${count(tensors, "tensor")}, ${formatBytes(byteLength)}`;
   if (problems.length === 0) {
-    return verified ? `${id}: good (${what})` : `${id}: unverified, its format is in order (${what})`;
+    return verified ? `${name}: good (${what})` : `${name}: unverified, its format is in order (${what})`;
   }
   return [
-    `${id}: ${count(problems.length, "problem")}`,
+    `${name}: ${count(problems.length, "problem")}`,
     ...problems.map(({ message }) => `  ${message}`),
   ].join("\n");
 }

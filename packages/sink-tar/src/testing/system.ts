@@ -7,7 +7,7 @@ import { onTestFinished } from "vitest";
 import type { Files } from "./archives";
 
 /** Whether a program is there, and is what it has to be. */
-export function has(program: string, version: string): boolean {
+function has(program: string, version: string): boolean {
   const { stdout } = spawnSync(program, ["--version"], { encoding: "utf8" });
   return stdout?.includes(version) ?? false;
 }

@@ -173,8 +173,10 @@ export async function turns(): Promise<void> {
 /** The real one, whatever clock a test sets up. */
 const later = setTimeout;
 
-/** The pool that began to lend last, of those that began since this call. */
-export function watchPools(): Pick<ChunkPool, "lentBytes" | "peakBytes"> {
+/** The pool that began to lend last, of those that began since this call; and all of these. */
+export function watchPools(): Pick<ChunkPool, "lentBytes" | "peakBytes"> & {
+  readonly all: ReadonlySet<ChunkPool>;
+} {
   const pools = new Set<ChunkPool>();
   const { acquire } = ChunkPool.prototype;
   ChunkPool.prototype.acquire = function (signal) {
@@ -183,6 +185,7 @@ export function watchPools(): Pick<ChunkPool, "lentBytes" | "peakBytes"> {
   };
   const latest = () => [...pools].at(-1);
   return {
+    all: pools,
     get lentBytes() {
       return latest()?.lentBytes ?? 0;
     },

@@ -20,7 +20,7 @@ export interface Converted {
   readonly leftOut: readonly string[];
   /** The names of tensors whose dtype was converted, by the dtype that they had: `{ BF16: ["model/weight"] }`. */
   readonly cast: Readonly<Partial<Record<DType, readonly string[]>>>;
-  /** Second names of tied tensors that the format has no place for. */
+  /** Second names of tied tensors, `group/name`, that the format has no place for. */
   readonly droppedTies: readonly { readonly name: string; readonly tiedTo: string }[];
   /** Whether the source had digests to check every byte by: not so for what others wrote. */
   readonly verified: boolean;

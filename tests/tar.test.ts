@@ -3,9 +3,16 @@ import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, open, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { AsyncCheckpointer, hostBackend, type Sink } from "@holdfast/core";
+import {
+  AsyncCheckpointer,
+  convertCheckpoint,
+  hostBackend,
+  type Sink,
+  verifyCheckpoint,
+} from "@holdfast/core";
 import { fsSink } from "@holdfast/sink-fs";
 import { tarSink } from "@holdfast/sink-tar";
+import fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
 import { blankState, fillState, stateDiffers } from "./children/saved-state.mjs";
 
@@ -75,6 +82,55 @@ test.each([
   expect(await sink.list({ all: true })).toEqual([]);
   await sink.close();
 });
+
+const arrays = fc.oneof(
+  fc.float32Array({ maxLength: 3000 }),
+  fc.uint8Array({ maxLength: 9000 }),
+  fc.bigInt64Array({ maxLength: 40 }),
+);
+const groups = fc.dictionary(fc.stringMatching(/^[a-zA-Z0-9_.é-]{1,12}$/), arrays, {
+  minKeys: 1,
+  maxKeys: 8,
+});
+const states = fc.record({ model: groups, optimizer: groups });
+
+test("archive → directory → archive is the same files, whatever the state", async () => {
+  let run = 0;
+  await fc.assert(
+    fc.asyncProperty(states, async (state) => {
+      run++;
+      const [first, between, last] = [
+        tarSink(join(archives, `${run}`)),
+        fsSink(join(directories, `${run}`)),
+        tarSink(join(archives, `${run}-again`)),
+      ];
+      await using checkpointer = await AsyncCheckpointer.open({ backend: hostBackend(), sink: first });
+      await checkpointer.save({ step: 7, state, extra: { run } }).committed;
+      await convertCheckpoint({ sink: first, id: ID }, { sink: between, id: ID });
+      await convertCheckpoint({ sink: between, id: ID }, { sink: last, id: ID });
+      const content = await contentOf(first);
+      expect(await contentOf(between)).toEqual(content);
+      expect(await contentOf(last)).toEqual(content);
+      expect(await verifyCheckpoint(last, ID)).toMatchObject({ verified: true, problems: [] });
+      await Promise.all([between.close(), last.close()]);
+    }),
+    { numRuns: 40 },
+  );
+});
+
+/** Every file but the manifest and the record, which name the run that wrote them. */
+async function contentOf(sink: Sink): Promise<Readonly<Record<string, string>>> {
+  const reader = await sink.open(ID);
+  const content: Record<string, string> = {};
+  for (const { path, byteLength } of reader.files.values()) {
+    if (path === "manifest.json" || path === "checkpoint.json") continue;
+    const bytes = new Uint8Array(byteLength);
+    await reader.read(path, 0, bytes);
+    content[path] = Buffer.from(bytes).toString("base64");
+  }
+  await reader.close();
+  return content;
+}
 
 test("a compressed one is refused, and told what to do with", async () => {
   await saveTo(tarSink(archives));

@@ -37,7 +37,7 @@ const RULES: Readonly<Record<string, Allowed>> = {
     entries: ["holdfast.ts"],
     imports: [
       /^@holdfast\/(core|sink-fs|sink-tar)$/,
-      /^(cli-progress|cli-table3|commander|picomatch|pretty-bytes)$/,
+      /^(cli-progress|commander|picomatch|pretty-bytes)$/,
       /^node:/,
     ],
   },

@@ -9,6 +9,8 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -53,6 +55,7 @@ function holdfast(...args: readonly string[]): Ended {
   const { status, stdout, stderr } = spawnSync(process.execPath, [HOLDFAST, ...args], {
     cwd: place,
     encoding: "utf8",
+    maxBuffer: 2 ** 26,
   });
   return { status, stdout, stderr };
 }
@@ -181,6 +184,28 @@ describe("verify", () => {
     expect(stdout.match(/^step-\d+: good \(\d+ tensors, [\d.]+ MB\)$/gm)).toHaveLength(3);
   });
 
+  test("of what lost its files is damage, and of what is not there no success", () => {
+    for (const name of ["checkpoint.json", "model.safetensors", "optimizer.safetensors"])
+      rmSync(join(root, "step-00000020", name));
+    expect(holdfast("verify", "checkpoints/step-00000020")).toMatchObject({ status: 1 });
+    expect(holdfast("verify", "checkpoints")).toMatchObject({ status: 1 });
+    mkdirSync(join(place, "empty"));
+    expect(holdfast("verify", "empty")).toMatchObject({ status: 3, stdout: "" });
+  });
+
+  test("names an archive that was cut short, whatever it is called", () => {
+    expect(holdfast("convert", NEWEST, "checkpoints/best.tar").status).toBe(0);
+    truncateSync(join(root, "best.tar"), 100_000);
+    const { status, stdout } = holdfast("verify", "checkpoints");
+    expect(status).toBe(1);
+    expect(stdout).toMatch(/^best\.tar: 1 problem\n.*cut short/m);
+  });
+
+  test("follows a link that the user names", () => {
+    symlinkSync("step-00000030", join(root, "latest"));
+    expect(holdfast("verify", "checkpoints/latest").stdout).toMatch(/^step-00000030: good/);
+  });
+
   test.each(["directory", "archive"])("names each damaged tensor of a %s", (kind) => {
     const tensors = json("inspect", NEWEST).value.tensors as {
       group: string;
@@ -266,7 +291,6 @@ describe("convert", () => {
 
   test("writes what boostr reads", () => {
     expect(holdfast("convert", NEWEST, "boostr", "--format", "boostr")).toMatchObject({ status: 0 });
-    expect(readdirSync(place).filter((name) => name.startsWith("."))).toEqual([]);
     expect(readdirSync(join(place, "boostr")).sort()).toEqual([
       "model.safetensors",
       "optimizer.safetensors",
@@ -290,11 +314,43 @@ describe("convert", () => {
     const { status, stderr } = holdfast("convert", NEWEST, "out/step-00000030");
     expect(status).toBe(1);
     expect(stderr).toContain(last.name);
-    expect(readdirSync(join(place, "out"))).toEqual([]);
+    expect(readdirSync(join(place, "out")).filter((name) => !name.startsWith(".lock-"))).toEqual([]);
     const other = "checkpoints/step-00000020";
-    expect(holdfast("convert", other, "checkpoints/step-00000010")).toMatchObject({ status: 2 });
-    expect(holdfast("convert", other, other)).toMatchObject({ status: 3 });
+    writeFileSync(join(place, "file.tar"), "mine");
+    writeFileSync(join(place, "file"), "mine");
+    for (const dst of ["checkpoints/step-00000010", other, "file", "file.tar"])
+      expect(holdfast("convert", other, dst), dst).toMatchObject({
+        status: 3,
+        stderr: expect.stringContaining("exists"),
+      });
+    expect(holdfast("convert", other, `${other}/inner`)).toMatchObject({ status: 2 });
+    expect(holdfast("convert", other, "step-00000021.tar")).toMatchObject({ status: 2 });
+    expect(holdfast("verify", "checkpoints/step-00000010").stdout).toMatch(/: good/);
     expect(holdfast("verify", other).stdout).toMatch(/: good/);
+  });
+
+  test("makes nothing good of what lost its record", () => {
+    rmSync(join(root, "step-00000030", "checkpoint.json"));
+    const { status, stderr } = holdfast("convert", NEWEST, "step-00000030.tar");
+    expect(status).toBe(1);
+    expect(stderr).toContain("checkpoint.json");
+    expect(existsSync(join(place, "step-00000030.tar"))).toBe(false);
+  });
+
+  test("waits its turn: of two into one directory neither costs the other anything", async () => {
+    const run = (dst: string) => {
+      const child = spawn(process.execPath, [HOLDFAST, "convert", NEWEST, dst], {
+        cwd: place,
+        stdio: "ignore",
+      });
+      return once(child, "exit").then(([code]) => code);
+    };
+    const codes = await Promise.all([run("both/a"), run("both/b")]);
+    expect(codes).toContain(0);
+    for (const [i, code] of codes.entries()) {
+      if (code === 0) expect(holdfast("verify", `both/${"ab"[i]}`).stdout).toMatch(/: good/);
+      else expect(code).toBe(3);
+    }
   });
 
   test("leaves nothing when it is interrupted", async () => {
@@ -313,7 +369,7 @@ describe("convert", () => {
     child.kill("SIGINT");
     expect(await ended).toEqual([130, null]);
     expect(errors).toBe("holdfast: interrupted; nothing is left half-done\n");
-    expect(readdirSync(out)).toEqual([]);
+    expect(readdirSync(out).filter((name) => !name.startsWith(".lock-"))).toEqual([]);
   });
 
   async function bigCheckpoint(): Promise<string> {
@@ -329,15 +385,17 @@ describe("convert", () => {
 });
 
 describe("prune and sweep", () => {
+  const named = (...ids: readonly string[]) => ids.map((id) => ({ kind: "directory", id }));
+
   test("say what they would do, and do that", () => {
     const tell = json("prune", "checkpoints", "--keep-last", "1", "--dry-run");
     expect(tell).toMatchObject({
       status: 0,
-      value: { dryRun: true, deleted: ["step-00000010", "step-00000020"] },
+      value: { dryRun: true, deleted: named("step-00000010", "step-00000020") },
     });
     expect(json("ls", "checkpoints").value.checkpoints).toHaveLength(3);
     const done = json("prune", "checkpoints", "--keep-last", "1");
-    expect(done.value).toMatchObject({ dryRun: false, deleted: ["step-00000010", "step-00000020"] });
+    expect(done.value).toMatchObject({ dryRun: false, deleted: named("step-00000010", "step-00000020") });
     expect(json("ls", "checkpoints").value.checkpoints).toHaveLength(1);
   });
 
@@ -347,6 +405,18 @@ describe("prune and sweep", () => {
       damage(join(root, `step-000000${step}`, "model.safetensors"), 5000);
     expect(holdfast("prune", "checkpoints", "--keep-last", "1")).toMatchObject({ status: 1 });
     expect(json("ls", "checkpoints").value.checkpoints).toHaveLength(3);
+  });
+
+  test("delete nothing of one kind where the other has no good checkpoint", () => {
+    writeFileSync(join(root, "step-00000040.tar"), "garbage");
+    expect(holdfast("prune", "checkpoints", "--keep-last", "1")).toMatchObject({ status: 1, stdout: "" });
+    expect(json("ls", "checkpoints").value.checkpoints).toHaveLength(4);
+  });
+
+  test("refuse a metric that no checkpoint has", () => {
+    for (const best of ["los", "loss:min:2", "loss:0"])
+      expect(holdfast("prune", "checkpoints", "--keep-best", best)).toMatchObject({ status: 2, stdout: "" });
+    expect(holdfast("prune", "checkpoints", "--keep-best", "los").stderr).toContain("there are loss");
   });
 
   test("remove what a process that died has left, of both kinds", () => {
@@ -371,6 +441,42 @@ describe("prune and sweep", () => {
 });
 
 describe("help and mistakes", () => {
+  test("what a checkpoint says moves no cursor", async () => {
+    const sink = fsSink(join(place, "evil"));
+    const checkpointer = await AsyncCheckpointer.open({ backend: hostBackend(), sink });
+    const state = { model: { "a\u001b[2J\u009b\n\u202eb": new Float32Array(1) } };
+    await checkpointer.save({ step: 1, state, metrics: { "lo\u001b[2Jss": 1 } }).committed;
+    await checkpointer.close();
+    for (const verb of ["ls", "inspect"]) {
+      const { status, stdout } = holdfast(verb, verb === "ls" ? "evil" : "evil/step-00000001");
+      expect(status).toBe(0);
+      expect(stdout).toContain("\\u{1b}[2J");
+      expect(stdout.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+    }
+  });
+
+  test("a state of many tensors is shown at once", async () => {
+    const sink = fsSink(join(place, "many"));
+    const checkpointer = await AsyncCheckpointer.open({ backend: hostBackend(), sink });
+    const one = new Float32Array(30_000);
+    const model = Object.fromEntries(Array.from(one, (_, i) => [`t${i}`, one.subarray(i, i + 1)]));
+    await checkpointer.save({ step: 1, state: { model } }).committed;
+    await checkpointer.close();
+    const { stdout } = holdfast("inspect", "many/step-00000001");
+    const lines = stdout.split("\n");
+    expect(lines.filter((line) => line.startsWith("model  t"))).toHaveLength(30_000);
+    expect(lines.some((line) => line.startsWith("30,000 tensors"))).toBe(true);
+  });
+
+  test("an output that takes nothing is told, and a reader that has enough is no error", () => {
+    const shell = (command: string) =>
+      spawnSync("bash", ["-o", "pipefail", "-c", command], { cwd: place, encoding: "utf8" });
+    const command = `'${process.execPath}' '${HOLDFAST}'`;
+    const full = shell(`${command} ls checkpoints > /dev/full`);
+    expect(full).toMatchObject({ status: 3, stderr: expect.stringMatching(/^holdfast: .*ENOSPC.*\n$/) });
+    expect(shell(`${command} ls checkpoints | head -c 1`)).toMatchObject({ status: 0, stderr: "" });
+  });
+
   test("every verb has help with examples", () => {
     expect(holdfast("--help").stdout).toContain("Exit codes:");
     for (const verb of ["ls", "inspect", "verify", "convert", "prune", "sweep"])

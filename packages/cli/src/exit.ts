@@ -1,13 +1,14 @@
 /** How a command ends: its exit code, and what it says of what went wrong. */
 import { type ErrorCode, isHoldfastError, messageOf } from "@holdfast/core";
 import { CommanderError } from "commander";
+import { printable, remark } from "./output";
 
 export const EXIT_CODES = `Exit codes:
   0    done
   1    a checkpoint is damaged
   2    wrong usage
   3    could not be done: not there, locked, no room, no permission
-  130  interrupted by Ctrl-C (143 by SIGTERM); nothing is left half-done`;
+  130  interrupted by Ctrl-C (143 by SIGTERM, 129 by SIGHUP)`;
 
 /** That a command found damage, and has said so. */
 export class DamageFound extends Error {}
@@ -28,7 +29,7 @@ export function exitCodeOf(error: unknown): number {
 }
 
 /** What went wrong, as one line on standard error; with `--json` as one line of JSON. */
-export function report(error: unknown, interrupted: boolean): void {
+export function report(error: unknown, interrupted = false): void {
   if (error instanceof DamageFound || error instanceof CommanderError) return; // said already
   if (interrupted) say("ABORTED", "interrupted; nothing is left half-done");
   else say(isHoldfastError(error) ? error.code : undefined, messageOf(error));
@@ -40,6 +41,5 @@ export function reportUsage(message: string): void {
 
 function say(code: string | undefined, message: string): void {
   const forMachines = process.argv.includes("--json");
-  const text = forMachines ? JSON.stringify({ error: { code, message } }) : `holdfast: ${message}`;
-  process.stderr.write(`${text}\n`);
+  remark(forMachines ? JSON.stringify({ error: { code, message } }) : `holdfast: ${printable(message)}`);
 }

@@ -1,14 +1,22 @@
 #!/usr/bin/env node
 import { exitCodeOf, report } from "./exit";
-import { closedOutput, interruption } from "./process-signals";
+import { interruption, watchOutput } from "./process-signals";
 import { programOf } from "./program";
 
 const interrupted = interruption();
-closedOutput();
+watchOutput((error) => {
+  process.exitCode = 3;
+  report(error);
+});
 try {
   await programOf(interrupted.signal).parseAsync();
-  if (interrupted.signal.aborted) process.exitCode = interrupted.exitCode();
 } catch (error) {
-  process.exitCode = interrupted.signal.aborted ? interrupted.exitCode() : exitCodeOf(error);
-  report(error, interrupted.signal.aborted);
+  const isInterruption = interrupted.signal.aborted && isAbort(error, interrupted.signal);
+  process.exitCode = isInterruption ? interrupted.exitCode() : exitCodeOf(error);
+  report(error, isInterruption);
+}
+
+/** Node's streams make an error of their own of the signal. */
+function isAbort(error: unknown, { reason }: AbortSignal): boolean {
+  return error === reason || (error instanceof Error && error.name === "AbortError");
 }

@@ -1,5 +1,5 @@
 /** Values of options, checked. */
-import { keepBest, keepEvery, keepLast, type RetentionPolicy } from "@holdfast/core";
+import { HoldfastError, keepBest, keepEvery, keepLast, type RetentionPolicy } from "@holdfast/core";
 import { InvalidArgumentError } from "commander";
 
 const UNITS: Readonly<Record<string, number>> = {
@@ -33,26 +33,39 @@ export function list(text: string): readonly string[] {
   return text.split(",").map((part) => part.trim());
 }
 
+export interface Best {
+  readonly metric: string;
+  readonly n: number;
+  readonly which: "min" | "max";
+}
+
 /** `loss`, `loss:3`, `accuracy:1:max`; the option may come several times. */
-export function best(text: string, before: readonly RetentionPolicy[] = []): readonly RetentionPolicy[] {
-  const [, metric = "", n = "1", which = "min"] = /^(.+?)(?::(\d+))?(?::(min|max))?$/.exec(text) ?? [];
-  return [...before, keepBest(metric, wholeNumber(n), which === "max" ? "max" : "min")];
+export function best(text: string, before: readonly Best[] = []): readonly Best[] {
+  const [, metric, n = "1", which = "min"] = /^([^:]+)(?::(\d+))?(?::(min|max))?$/.exec(text) ?? [];
+  if (metric === undefined) {
+    throw new InvalidArgumentError(`${text} is no metric, such as loss, loss:3 or accuracy:1:max.`);
+  }
+  return [...before, { metric, n: wholeNumber(n), which: which === "max" ? "max" : "min" }];
 }
 
 export interface Keeping {
   readonly keepLast?: number;
   readonly keepEvery?: number;
-  readonly keepBest?: readonly RetentionPolicy[];
+  readonly keepBest?: readonly Best[];
 }
 
+/** @throws HoldfastError `INVALID_ARGUMENT` if there is none: that is, nothing to keep. */
 export function policiesOf({
   keepLast: last,
   keepEvery: every,
-  keepBest: best = [],
+  keepBest: bests = [],
 }: Keeping): readonly RetentionPolicy[] {
-  return [
+  const policies = [
     ...(last === undefined ? [] : [keepLast(last)]),
     ...(every === undefined ? [] : [keepEvery(every)]),
-    ...best,
+    ...bests.map(({ metric, n, which }) => keepBest(metric, n, which)),
   ];
+  if (policies.length > 0) return policies;
+  const message = "say what to keep: --keep-last 3, --keep-every 1000, --keep-best loss";
+  throw new HoldfastError("INVALID_ARGUMENT", message);
 }

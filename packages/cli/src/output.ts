@@ -1,39 +1,33 @@
-/** What a command says on standard output: for people, or for machines. */
-import Table from "cli-table3";
+/** What a command says: for people, or for machines. */
 
 /** Columns without lines around them, so that they can be cut and searched. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const none = Object.fromEntries(BORDERS.map((part) => [part, ""]));
-  const printed = new Table({
-    head: [...head],
-    chars: { ...none, middle: "  " },
-    style: { head: [], border: [], "padding-left": 0, "padding-right": 0, compact: true },
-  });
-  printed.push(...rows.map((row) => [...row]));
-  return printed
-    .toString()
-    .split("\n")
-    .map((line) => line.trimEnd())
-    .join("\n");
+  const lines = [head, ...rows].map((row) => row.map(printable));
+  const widths = head.map(() => 0);
+  for (const line of lines) {
+    for (const [column, cell] of line.entries())
+      widths[column] = Math.max(widths[column] ?? 0, widthOf(cell));
+  }
+  const padded = (cell: string, column: number) => cell + " ".repeat((widths[column] ?? 0) - widthOf(cell));
+  return lines.map((line) => line.map(padded).join("  ").trimEnd()).join("\n");
 }
 
-const BORDERS = [
-  "top",
-  "top-mid",
-  "top-left",
-  "top-right",
-  "bottom",
-  "bottom-mid",
-  "bottom-left",
-  "bottom-right",
-  "left",
-  "left-mid",
-  "mid",
-  "mid-mid",
-  "right",
-  "right-mid",
-];
+/** In columns of a terminal, as far as characters can be counted. */
+function widthOf(text: string): number {
+  return [...text].length;
+}
 
+/**
+ * What comes from a checkpoint may hold anything: what would move a terminal's cursor, or turn the direction of
+ * its text, is shown and not done.
+ */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (control) => {
+    return `\\u{${(control.codePointAt(0) ?? 0).toString(16)}}`;
+  });
+}
+
+/** Text that is made of printable lines. */
 export function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }

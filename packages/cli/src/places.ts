@@ -1,7 +1,7 @@
 /** What a path on the command line means: a checkpoint, as a directory or an archive, or a root of them. */
-import { readdir, rm, stat } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
-import { HoldfastError, RECORD_FILE, type Sink } from "@holdfast/core";
+import { lstat, readdir, realpath, stat } from "node:fs/promises";
+import { basename, dirname, resolve, sep } from "node:path";
+import { HoldfastError, parseId, RECORD_FILE, type Sink } from "@holdfast/core";
 import { fsSink } from "@holdfast/sink-fs";
 import { tarSink } from "@holdfast/sink-tar";
 import { withStandardInput } from "./standard-input";
@@ -12,6 +12,8 @@ const ARCHIVE = ".tar";
 
 /** One checkpoint, and the sink that it is opened by. */
 export interface CheckpointPlace {
+  /** Absolute. */
+  readonly path: string;
   readonly kind: Kind;
   readonly sink: Sink;
   readonly id: string;
@@ -68,48 +70,56 @@ export function withRoot<R>(
   });
 }
 
-/** Where a checkpoint is to be written: an archive if the name says so. */
-export async function withTarget<R>(path: string, use: (target: CheckpointPlace) => Promise<R>): Promise<R> {
+/**
+ * Where a checkpoint is to be written: an archive if the name says so.
+ * @throws HoldfastError `CHECKPOINT_EXISTS`; `INVALID_ARGUMENT` for a place within `source`
+ */
+export async function withTarget<R>(
+  path: string,
+  source: CheckpointPlace,
+  use: (target: CheckpointPlace) => Promise<R>,
+): Promise<R> {
   const absolute = resolve(path);
-  const directory = dirname(absolute);
-  const before = await locksIn(directory);
-  const target = checkpointAt(absolute, path.endsWith(ARCHIVE) ? "archive" : "directory");
-  try {
-    return await closing([target.sink], () => use(target));
-  } finally {
-    // A root keeps its lock. Where there was none, it may be anybody's directory: nothing but DST is left in it.
-    if (before.length === 0)
-      for (const name of await locksIn(directory)) await rm(join(directory, name), { force: true });
+  if (await lstat(absolute).catch(() => undefined)) {
+    throw new HoldfastError(
+      "CHECKPOINT_EXISTS",
+      `${path} exists, and nothing is written over: choose another name`,
+    );
   }
-}
-
-async function locksIn(directory: string): Promise<readonly string[]> {
-  const names = await readdir(directory).catch(() => []);
-  return names.filter((name) => name.startsWith(".lock-"));
+  const target = checkpointAt(absolute, path.endsWith(ARCHIVE) ? "archive" : "directory");
+  if (source.kind === "directory" && absolute.startsWith(source.path + sep)) {
+    throw invalid(`${path} lies in the checkpoint that it is made of: write it elsewhere`);
+  }
+  return closing([target.sink], () => use(target));
 }
 
 async function placeAt(path: string): Promise<Place> {
-  const absolute = resolve(path);
-  const found = await stat(absolute).catch((cause: NodeJS.ErrnoException) => {
-    throw new HoldfastError("CHECKPOINT_NOT_FOUND", `there is nothing to read at ${path}: ${cause.message}`, {
-      cause,
-    });
+  const absolute = await realpath(path).catch((cause: NodeJS.ErrnoException) => {
+    const message = `there is nothing to read at ${path}: ${cause.message}`;
+    throw new HoldfastError("CHECKPOINT_NOT_FOUND", message, { cause });
   });
-  if (!found.isDirectory()) {
-    if (path.endsWith(ARCHIVE)) return { checkpoint: checkpointAt(absolute, "archive") };
+  if (!(await stat(absolute)).isDirectory()) {
+    if (absolute.endsWith(ARCHIVE)) return { checkpoint: checkpointAt(absolute, "archive") };
     throw invalid(`${path} is neither a directory nor an archive, whose name would end in ${ARCHIVE}`);
   }
-  const names = await readdir(absolute);
-  if (names.some((name) => name === RECORD_FILE || name.endsWith(".safetensors")))
-    return { checkpoint: checkpointAt(absolute, "directory") };
+  if (await isCheckpoint(absolute)) return { checkpoint: checkpointAt(absolute, "directory") };
   return { root: rootAt(absolute) };
+}
+
+/** Or else a root. What has one of our ids is meant to be a checkpoint, whatever became of it. */
+async function isCheckpoint(directory: string): Promise<boolean> {
+  if (parseId(basename(directory))) return true;
+  const names = await readdir(directory);
+  if (names.includes(RECORD_FILE)) return true;
+  if (names.some((name) => parseId(basename(name, ARCHIVE)))) return false;
+  return names.some((name) => name.endsWith(".safetensors") || name === "sharding_meta.json");
 }
 
 function checkpointAt(path: string, kind: Kind): CheckpointPlace {
   const root = dirname(path);
   return kind === "archive"
-    ? { kind, sink: tarSink(root), id: basename(path, ARCHIVE) }
-    : { kind, sink: fsSink(root), id: basename(path) };
+    ? { path, kind, sink: tarSink(root), id: basename(path, ARCHIVE) }
+    : { path, kind, sink: fsSink(root), id: basename(path) };
 }
 
 function rootAt(path: string): RootPlace {

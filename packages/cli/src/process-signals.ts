@@ -5,7 +5,7 @@ import { constants } from "node:os";
 const ONE_PRESS_MS = 300;
 
 export interface Interruption {
-  /** Aborts at the first SIGINT or SIGTERM, so that what runs can end in order. */
+  /** Aborts at the first SIGINT, SIGTERM or SIGHUP, so that what runs can end in order. */
   readonly signal: AbortSignal;
   /** 128 and the signal's number, as shells have it. */
   exitCode(): number;
@@ -16,7 +16,7 @@ export function interruption(): Interruption {
   const controller = new AbortController();
   let number = 0;
   let first = Number.POSITIVE_INFINITY;
-  for (const name of ["SIGINT", "SIGTERM"] as const) {
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(name, () => {
       const now = performance.now();
       if (now - first > ONE_PRESS_MS) process.exit(128 + number);
@@ -28,9 +28,13 @@ export function interruption(): Interruption {
   return { signal: controller.signal, exitCode: () => 128 + number };
 }
 
-/** `holdfast ls … | head` is no error. */
-export function closedOutput(): void {
+/**
+ * `holdfast ls … | head` is no error; a disk that is full under `> file` is one. Calls `onLost` for that. Whether
+ * anybody hears what we say of it changes nothing.
+ */
+export function watchOutput(onLost: (error: Error) => void): void {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
+    if (error.code !== "EPIPE") onLost(error);
   });
+  process.stderr.on("error", () => {});
 }

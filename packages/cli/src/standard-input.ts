@@ -20,7 +20,13 @@ export async function withStandardInput<R>(
   const directory = await mkdtemp(join(tmpdir(), "holdfast-"));
   try {
     const archive = join(directory, "standard-input.tar");
-    await pipeline(process.stdin, createWriteStream(archive), { signal });
+    await pipeline(process.stdin, createWriteStream(archive), { signal }).catch(
+      (cause: NodeJS.ErrnoException) => {
+        if (cause.code !== "ENOSPC") throw cause;
+        const message = `there is no room in ${tmpdir()} to keep the archive from standard input: set TMPDIR to another place`;
+        throw new HoldfastError("STORAGE_FULL", message, { cause });
+      },
+    );
     return await use(archive);
   } finally {
     await rm(directory, { recursive: true, force: true });

@@ -1,9 +1,10 @@
 /** The commit record, and the manifest that it seals: what a checkpoint says of itself before any file is looked at. */
+import { parseId } from "./checkpoint-id";
 import { type CommitRecord, decodeRecord, RECORD_FILE } from "./commit-record";
 import { type DigestAlgorithm, Digester } from "./digest";
 import { HoldfastError } from "./errors";
 import { corrupt } from "./fields";
-import { decodeManifest, type Manifest } from "./manifest";
+import { decodeManifest, MANIFEST_FILE, type Manifest } from "./manifest";
 import { readWhole } from "./read-whole";
 import type { CheckpointReader } from "./sink";
 
@@ -16,7 +17,16 @@ export interface Sealed {
 
 /** The record and the manifest are read whole, so that a hostile length may not ask for all memory. */
 const LARGEST_RECORD = 64 * 1024 * 1024;
-export const LARGEST_MANIFEST = 1024 * 1024 * 1024;
+/** No string of JavaScript's is longer. */
+export const LARGEST_MANIFEST = 512 * 1024 * 1024;
+
+/**
+ * Whether it is a checkpoint of ours, which is none without its record: not so a directory of others', which has
+ * neither one of our ids nor a manifest, and of which nothing but the format can be checked.
+ */
+export function isOurs({ id, files }: CheckpointReader): boolean {
+  return parseId(id) !== undefined || files.has(RECORD_FILE) || files.has(MANIFEST_FILE);
+}
 
 /** @throws HoldfastError `CHECKPOINT_CORRUPT` if there is no record, or no valid one; `SCHEMA_TOO_NEW` */
 export async function readRecord(reader: CheckpointReader, signal?: AbortSignal): Promise<Sealed> {

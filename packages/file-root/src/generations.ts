@@ -8,7 +8,7 @@ import type { Owner } from "./owner";
 import type { Root } from "./root";
 
 /** How file systems without hard links answer. */
-const NO_LINKS = new Set(["EPERM", "EACCES", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
+export const NO_LINKS = new Set(["EPERM", "EACCES", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
 
 /** Nonces of this process that hold nothing any more, though the storage refused the mark that says so. */
 export const givenUp = new Set<string>();

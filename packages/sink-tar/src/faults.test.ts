@@ -12,7 +12,7 @@ import { ARCHIVE } from "./archive";
 
 faultSuite(ARCHIVE);
 
-test("everything is synced before the record is written, the record before the rename, and the root after it", async () => {
+test("everything is synced before the record is written, the record before it is named, and the root after it", async () => {
   const root = join(await temporaryDirectory(), "checkpoints");
   const ops = new FaultyFileOps();
   const sink = new RootSink(ARCHIVE, root, ops, describeOwner);
@@ -27,13 +27,13 @@ test("everything is synced before the record is written, the record before the r
     );
   const writes = indices("write", attempt);
   const syncs = indices("sync", attempt);
-  const [rename = -1] = indices("rename", join(root, "step-00000001.tar"));
+  const [link = -1] = indices("link", join(root, "step-00000001.tar"));
   // At `finish`, after the first small file, after the record: each time a whole archive.
   expect(syncs).toHaveLength(3);
   const [, beforeRecord = -1, last = -1] = syncs;
   expect(writes.filter((index) => index > beforeRecord && index < last).length).toBeGreaterThan(0);
   expect(Math.max(...writes)).toBeLessThan(last);
-  expect(rename).toBeGreaterThan(last);
-  expect(Math.max(...indices("sync", root))).toBeGreaterThan(rename);
+  expect(link).toBeGreaterThan(last);
+  expect(Math.max(...indices("sync", root))).toBeGreaterThan(link);
   expect(Math.max(...indices("sync", root))).toBeLessThan(committed);
 });

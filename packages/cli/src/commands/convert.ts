@@ -3,7 +3,7 @@ import { tarSink } from "@holdfast/sink-tar";
 import { Command, Option } from "commander";
 import { count, formatBytes } from "../format";
 import { bytes, list } from "../options";
-import { printJson, remark } from "../output";
+import { printable, printJson, remark } from "../output";
 import { type CheckpointPlace, withCheckpoint, withTarget } from "../places";
 import { withProgress } from "../progress";
 
@@ -55,9 +55,13 @@ Examples:
   holdfast convert checkpoints/step-00000500 - | ssh host 'cat > step-00000500.tar'`,
     )
     .action((src: string, dst: string, options: Options) =>
-      withCheckpoint(src, signal, async ({ sink, id }) => {
+      withCheckpoint(src, signal, async (source) => {
+        const { sink, id } = source;
         const { format, groups, maxShardSize: maxShardBytes, json } = options;
-        const converted = await withDestination(dst, (to) =>
+        if (format === "boostr" && maxShardBytes !== undefined) {
+          throw new HoldfastError("INVALID_ARGUMENT", "boostr knows no shards: leave --max-shard-size out");
+        }
+        const converted = await withDestination(dst, source, (to) =>
           withProgress(id, (onProgress) =>
             convertCheckpoint({ sink, id }, to, {
               format,
@@ -76,9 +80,10 @@ Examples:
 
 function withDestination<R>(
   dst: string,
+  source: CheckpointPlace,
   use: (to: Pick<CheckpointPlace, "sink"> & { readonly id?: string }) => Promise<R>,
 ): Promise<R> {
-  if (dst !== "-") return withTarget(dst, use);
+  if (dst !== "-") return withTarget(dst, source, use);
   if (process.stdout.isTTY) {
     throw new HoldfastError(
       "INVALID_ARGUMENT",
@@ -95,6 +100,7 @@ function describe(dst: string, converted: Converted): string {
   if (leftOut.length > 0) lines.push(`left out: ${leftOut.join(", ")}`);
   for (const [dtype, names = []] of Object.entries(cast))
     lines.push(`${count(names.length, "tensor")} converted from ${dtype}`);
-  for (const { name, tiedTo } of droppedTies) lines.push(`left out: ${name}, which is tied to ${tiedTo}`);
+  for (const { name, tiedTo } of droppedTies)
+    lines.push(`left out: ${printable(name)}, which is tied to ${printable(tiedTo)}`);
   return lines.join("\n  ");
 }

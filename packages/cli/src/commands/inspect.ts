@@ -2,7 +2,7 @@ import { type CheckpointContents, inspectCheckpoint, isDType } from "@holdfast/c
 import { Command, InvalidArgumentError } from "commander";
 import picomatch from "picomatch";
 import { count, formatAge, formatBytes, formatMetrics } from "../format";
-import { print, printJson, table } from "../output";
+import { print, printable, printJson, table } from "../output";
 import { withCheckpoint } from "../places";
 
 interface Options {
@@ -22,7 +22,7 @@ export function inspect(signal: AbortSignal): Command {
     )
     .argument("<ckpt>", "a directory, an archive, or - for an archive on standard input")
     .option("-g, --group <group>", "only tensors of this group")
-    .option("-n, --name <pattern>", "only tensors whose name matches: 'layers.*.weight'")
+    .option("-n, --name <pattern>", "only tensors whose name matches: 'layers.*.weight'", pattern)
     .option("-d, --dtype <dtype>", "only tensors of this dtype: F32", dtype)
     .option("--json", "for machines")
     .addHelpText(
@@ -43,6 +43,11 @@ Examples:
     );
 }
 
+function pattern(text: string): string {
+  if (text !== "") return text;
+  throw new InvalidArgumentError("A pattern is needed, such as 'layers.*.weight'.");
+}
+
 function dtype(text: string): string {
   const known = text.toUpperCase();
   if (isDType(known)) return known;
@@ -50,7 +55,7 @@ function dtype(text: string): string {
 }
 
 function matching({ group, name, dtype }: Omit<Options, "json">): (tensor: Tensor) => boolean {
-  const named = name === undefined ? () => true : picomatch(name);
+  const named = name === undefined ? () => true : picomatch(name, { bash: true, dot: true });
   return (tensor) =>
     (group === undefined || tensor.group === group) &&
     (dtype === undefined || tensor.dtype === dtype) &&
@@ -60,11 +65,11 @@ function matching({ group, name, dtype }: Omit<Options, "json">): (tensor: Tenso
 function summary(contents: CheckpointContents): string {
   const { id, step, createdAt, byteLength, worldSize, groups, verified, metrics } = contents;
   const lines: [string, string | undefined][] = [
-    ["checkpoint", `${id}${verified ? "" : " (unverified: it carries no digests)"}`],
+    ["checkpoint", `${printable(id)}${verified ? "" : " (unverified: no digest vouches for it)"}`],
     ["step", step?.toString()],
     ["saved", createdAt && `${createdAt} (${formatAge(createdAt)} ago)`],
     ["size", byteLength === undefined ? undefined : formatBytes(byteLength)],
-    ["groups", groups.join(", ")],
+    ["groups", printable(groups.join(", "))],
     ["ranks", worldSize?.toString()],
     ["metrics", metrics && formatMetrics(metrics)],
   ];
@@ -90,5 +95,5 @@ function tensorsOf(shown: readonly Tensor[], { tensors }: CheckpointContents): s
 
 function beside({ training, extra }: CheckpointContents): string {
   const said = extra === undefined ? { training } : { training, extra };
-  return JSON.stringify(said, null, 2);
+  return JSON.stringify(said, null, 2).split("\n").map(printable).join("\n");
 }

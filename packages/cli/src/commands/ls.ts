@@ -1,7 +1,7 @@
 import { type ListedCheckpoint, listCheckpoints, newestFirst } from "@holdfast/core";
 import { Command } from "commander";
 import { formatAge, formatBytes, formatMetrics } from "../format";
-import { print, printJson, table } from "../output";
+import { print, printable, printJson, table } from "../output";
 import { type Kind, nameOf, withRoot } from "../places";
 
 type Listed = ListedCheckpoint & { readonly kind: Kind };
@@ -65,7 +65,7 @@ function tableOf(listed: readonly Listed[]): string {
   });
   const printed = table(["STEP", "STATE", "AGE", "SIZE", "GROUPS", "RANKS", "METRICS", "NAME"], rows);
   const problems = listed.flatMap(({ id, kind, problem }) =>
-    problem ? [`${nameOf({ kind, id })}: ${problem.message}`] : [],
+    problem ? [printable(`${nameOf({ kind, id })}: ${problem.message}`)] : [],
   );
   return [printed, ...(problems.length > 0 ? ["", ...problems] : [])].join("\n");
 }

@@ -1,8 +1,15 @@
-import { HoldfastError, listCheckpoints, type Pruned, pruneCheckpoints } from "@holdfast/core";
+import {
+  HoldfastError,
+  listCheckpoints,
+  type Pruned,
+  type PruneOptions,
+  parseId,
+  pruneCheckpoints,
+} from "@holdfast/core";
 import { Command } from "commander";
 import { best, type Keeping, policiesOf, wholeNumber } from "../options";
-import { print, printJson } from "../output";
-import { type Kind, withRoot } from "../places";
+import { print, printable, printJson } from "../output";
+import { type CheckpointPlace, nameOf, type RootPlace, withRoot } from "../places";
 import { withProgress } from "../progress";
 
 interface Options extends Keeping {
@@ -10,7 +17,9 @@ interface Options extends Keeping {
   readonly json?: boolean;
 }
 
-type PrunedKind = Pruned & { readonly kind: Kind };
+type KindOfRoot = RootPlace["sinks"][number];
+type Named = Pick<CheckpointPlace, "kind" | "id">;
+type Kept = Named & Pruned["kept"][number];
 
 export function prune(signal: AbortSignal): Command {
   return new Command("prune")
@@ -45,45 +54,58 @@ Examples:
     .action((path: string, { dryRun = false, json, ...keeping }: Options) =>
       withRoot(path, signal, async ({ path: root, sinks }) => {
         const policies = policiesOf(keeping);
-        if (policies.length === 0) {
-          throw new HoldfastError(
-            "INVALID_ARGUMENT",
-            "say what to keep: --keep-last 3, --keep-every 1000, --keep-best loss",
+        const kinds = await kindsIn(sinks, keeping, signal);
+        const kept: Kept[] = [];
+        const deleted: Named[] = [];
+        const tell = (named: Named) => {
+          deleted.push(named);
+          if (!json) print(`${dryRun ? "would delete" : "deleted"}  ${nameOf(named)}`);
+        };
+        const run = ({ kind, sink }: KindOfRoot, options: Pick<PruneOptions, "dryRun" | "onDeleted">) =>
+          withProgress(`reading the newest ${kind}`, (onProgress) =>
+            pruneCheckpoints(sink, policies, { ...options, signal, onProgress }),
           );
+        try {
+          // Nothing of one kind goes before the other is known to have a good one.
+          if (!dryRun && kinds.length > 1) for (const each of kinds) await run(each, { dryRun: true });
+          for (const each of kinds) {
+            const { kind, sink } = each;
+            const pruned = await run(each, { dryRun, onDeleted: (id) => tell({ kind, id }) });
+            if (dryRun) for (const id of pruned.deleted) tell({ kind, id });
+            kept.push(...pruned.kept.map((stays) => ({ kind, ...stays })));
+            await sink.close(); // the other kind's sink takes the same lock
+          }
+        } finally {
+          // Whatever ended it: what was deleted is told.
+          if (json) printJson({ root, dryRun, kept, deleted });
         }
-        const done: PrunedKind[] = [];
-        for (const { kind, sink } of sinks) {
-          if ((await listCheckpoints(sink, { signal })).length === 0) continue;
-          const pruned = await withProgress("reading the newest", (onProgress) =>
-            pruneCheckpoints(sink, policies, { dryRun, signal, onProgress }),
-          );
-          await sink.close(); // the other kind's sink takes the same lock
-          done.push({ kind, ...pruned });
-        }
-        if (json)
-          printJson({
-            root,
-            dryRun,
-            kept: done.flatMap(named("kept")),
-            deleted: done.flatMap(named("deleted")),
-          });
-        else
-          print(
-            done.length === 0
-              ? `there are no checkpoints in ${path}`
-              : done.map((kind) => describe(kind, dryRun)).join("\n"),
-          );
+        if (json) return;
+        if (kinds.length === 0) print(`there are no checkpoints in ${printable(path)}`);
+        for (const stays of kept)
+          print(`keep  ${nameOf(stays)}  ${printable(stays.by.join(", ") || (stays.reason ?? ""))}`);
       }),
     );
 }
 
-function named<K extends "kept" | "deleted">(key: K) {
-  return (pruned: PrunedKind): Pruned[K][number][] => [...pruned[key]] as Pruned[K][number][];
-}
-
-function describe({ kept, deleted }: Pruned, dryRun: boolean): string {
-  return [
-    ...kept.map(({ id, by, reason }) => `keep    ${id}  ${by.join(", ") || (reason ?? "")}`),
-    ...deleted.map((id) => `${dryRun ? "would delete" : "deleted"}  ${id}`),
-  ].join("\n");
+/**
+ * Those that have checkpoints.
+ * @throws HoldfastError `INVALID_ARGUMENT` for a metric that none of them has: most likely it is mistyped
+ */
+async function kindsIn(
+  sinks: readonly KindOfRoot[],
+  { keepBest = [] }: Keeping,
+  signal: AbortSignal,
+): Promise<readonly KindOfRoot[]> {
+  const found: KindOfRoot[] = [];
+  const metrics = new Set<string>();
+  for (const each of sinks) {
+    const listed = (await listCheckpoints(each.sink, { signal })).filter(({ id }) => parseId(id));
+    if (listed.length > 0) found.push(each);
+    for (const checkpoint of listed)
+      for (const name of Object.keys(checkpoint.metrics ?? {})) metrics.add(name);
+  }
+  const unknown = found.length === 0 ? undefined : keepBest.find(({ metric }) => !metrics.has(metric));
+  if (!unknown) return found;
+  const known = metrics.size === 0 ? "none has any" : `there are ${[...metrics].join(", ")}`;
+  throw new HoldfastError("INVALID_ARGUMENT", `no checkpoint has the metric ${unknown.metric}: ${known}`);
 }

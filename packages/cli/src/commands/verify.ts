@@ -1,12 +1,21 @@
-import { listCheckpoints, type Verification, verifyCheckpoint } from "@holdfast/core";
+import { join } from "node:path";
+import {
+  HoldfastError,
+  isHoldfastError,
+  listCheckpoints,
+  type Verification,
+  verifyCheckpoint,
+} from "@holdfast/core";
 import { Command } from "commander";
 import { DamageFound } from "../exit";
 import { count, formatBytes } from "../format";
-import { print, printJson } from "../output";
-import { type CheckpointPlace, type Kind, nameOf, type RootPlace, withPlace } from "../places";
+import { print, printable, printJson } from "../output";
+import { type CheckpointPlace, nameOf, type RootPlace, withPlace } from "../places";
 import { withProgress } from "../progress";
 
-type Verified = Verification & { readonly kind: Kind };
+/** What was found, or why nothing could be. */
+type Outcome = Named & (Verification | { readonly error: Pick<HoldfastError, "code" | "message"> });
+type Named = Pick<CheckpointPlace, "kind" | "id">;
 
 export function verify(signal: AbortSignal): Command {
   return new Command("verify")
@@ -24,46 +33,80 @@ the rules of the format are checked. Exit code 1 if anything is wrong.`,
     )
     .action((path: string, options: { readonly json?: boolean }) =>
       withPlace(path, signal, async (place) => {
-        const found: Verified[] = [];
-        for (const checkpoint of "root" in place
-          ? await checkpointsIn(place.root, signal)
-          : [place.checkpoint]) {
-          const { kind } = checkpoint;
-          const verified = { ...(await verifyOne(checkpoint, signal)), kind };
-          if (!options.json) print(describe(verified));
-          found.push(verified);
+        const checkpoints = "root" in place ? await checkpointsIn(place.root, signal) : [place.checkpoint];
+        const outcomes: Outcome[] = [];
+        try {
+          for (const checkpoint of checkpoints) {
+            const outcome = await verifyOne(checkpoint, "root" in place, signal);
+            if (!outcome) continue;
+            if (!options.json) print(describe(outcome));
+            outcomes.push(outcome);
+          }
+        } finally {
+          if (options.json) printJson({ path, checkpoints: outcomes });
         }
-        if (options.json) printJson({ path, checkpoints: found });
-        else if (found.length === 0) print(`there are no checkpoints in ${path}`);
-        const damaged = found.filter(({ problems }) => problems.length > 0);
-        if (damaged.length > 0) throw new DamageFound();
+        if (outcomes.some(isDamaged)) throw new DamageFound();
+        if (outcomes.length === 0)
+          throw new HoldfastError("CHECKPOINT_NOT_FOUND", `there are no checkpoints in ${path}`);
+        if (!outcomes.every(isJudged)) {
+          throw new HoldfastError("UNSUPPORTED", "not every checkpoint could be verified");
+        }
       }),
     );
 }
 
-function verifyOne(checkpoint: CheckpointPlace, signal: AbortSignal): Promise<Verification> {
-  const { sink, id } = checkpoint;
-  return withProgress(nameOf(checkpoint), (onProgress) => verifyCheckpoint(sink, id, { signal, onProgress }));
+/** Amid others, one that cannot be read is no reason to leave out the rest; undefined if it is gone by now. */
+async function verifyOne(
+  { sink, kind, id }: CheckpointPlace,
+  amidOthers: boolean,
+  signal: AbortSignal,
+): Promise<Outcome | undefined> {
+  try {
+    const verification = await withProgress(nameOf({ kind, id }), (onProgress) =>
+      verifyCheckpoint(sink, id, { signal, onProgress }),
+    );
+    return { kind, ...verification };
+  } catch (error) {
+    if (!amidOthers || signal.aborted || !isHoldfastError(error)) throw error;
+    if (error.code === "CHECKPOINT_NOT_FOUND") return undefined;
+    return { kind, id, error: { code: error.code, message: error.message } };
+  }
+}
+
+/** What a newer version wrote, or several ranks, this one cannot judge. */
+const BEYOND_US: readonly string[] = ["SCHEMA_TOO_NEW", "UNSUPPORTED"];
+
+function isDamaged(outcome: Outcome): boolean {
+  return "problems" in outcome && outcome.problems.some(({ code }) => !BEYOND_US.includes(code));
+}
+
+function isJudged(outcome: Outcome): boolean {
+  return "problems" in outcome && !outcome.problems.some(({ code }) => BEYOND_US.includes(code));
 }
 
 /** What is being written is nobody's yet. */
-async function checkpointsIn({ sinks }: RootPlace, signal: AbortSignal): Promise<readonly CheckpointPlace[]> {
+async function checkpointsIn(
+  { path, sinks }: RootPlace,
+  signal: AbortSignal,
+): Promise<readonly CheckpointPlace[]> {
   const places: CheckpointPlace[] = [];
   for (const { kind, sink } of sinks) {
     for (const { id, state } of await listCheckpoints(sink, { signal }))
-      if (state !== "in-progress") places.push({ kind, sink, id });
+      if (state !== "in-progress") places.push({ path: join(path, nameOf({ kind, id })), kind, sink, id });
   }
   return places;
 }
 
-function describe({ id, kind, verified, byteLength, tensors, problems }: Verified): string {
-  const name = nameOf({ kind, id });
+function describe(outcome: Outcome): string {
+  const name = nameOf(outcome);
+  if ("error" in outcome) return `${name}: could not be read\n  ${printable(outcome.error.message)}`;
+  const { verified, byteLength, tensors, problems } = outcome;
   const what = `${count(tensors, "tensor")}, ${formatBytes(byteLength)}`;
   if (problems.length === 0) {
     return verified ? `${name}: good (${what})` : `${name}: unverified, its format is in order (${what})`;
   }
   return [
     `${name}: ${count(problems.length, "problem")}`,
-    ...problems.map(({ message }) => `  ${message}`),
+    ...problems.map(({ message }) => `  ${printable(message)}`),
   ].join("\n");
 }

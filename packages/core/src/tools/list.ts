@@ -1,12 +1,11 @@
 /** Looks at everything in a sink, and says of each checkpoint what it is and what is wrong with it. */
 import { requireCapabilities } from "../capabilities";
 import { newestFirst, parseId } from "../checkpoint-id";
-import { RECORD_FILE } from "../commit-record";
 import { type HoldfastError, isHoldfastError } from "../errors";
 import { isBeyondUs, isDamage } from "../faults";
 import { holdsSafetensors, readForeign } from "../foreign";
 import { listAll, withReader } from "../open-checkpoint";
-import { readRecord } from "../sealed";
+import { isOurs, readRecord } from "../sealed";
 import type { CheckpointReader, Sink, StoredCheckpoint } from "../sink";
 import { readSealed } from "../stored";
 import { type CheckpointFacts, factsOf, factsOfFiles, factsOfId, factsOfRecord } from "./facts";
@@ -55,24 +54,21 @@ async function look(
   try {
     return await withReader(sink, id, signal, async (reader) => {
       opened = true;
-      return foreign && !holdsSafetensors(reader) ? undefined : judge(reader, foreign, signal);
+      return foreign && !holdsSafetensors(reader) ? undefined : judge(reader, signal);
     });
   } catch (error) {
-    // What cannot be opened under a foreign name is most likely none: `lost+found`, directories with links.
-    if (!signal?.aborted && isProblem(error))
-      return foreign && !opened ? undefined : judged(factsOfId(id), error);
-    throw error;
+    if (signal?.aborted || !isProblem(error)) throw error;
+    // What cannot be opened under a foreign name is most likely none (`lost+found`, directories with links), unless
+    // it is an archive that was cut short.
+    const isNone = foreign && !opened && error.code !== "CHECKPOINT_CORRUPT";
+    return isNone ? undefined : judged(factsOfId(id), error);
   }
 }
 
-async function judge(
-  reader: CheckpointReader,
-  foreign: boolean,
-  signal: AbortSignal | undefined,
-): Promise<ListedCheckpoint> {
+async function judge(reader: CheckpointReader, signal: AbortSignal | undefined): Promise<ListedCheckpoint> {
   let facts = factsOfFiles(reader);
   try {
-    if (foreign && !reader.files.has(RECORD_FILE)) {
+    if (!isOurs(reader)) {
       const stored = await readForeign(reader, signal);
       return { ...factsOf(stored, reader), state: "unverified", problem: undefined };
     }

@@ -13,6 +13,8 @@ import type { VerificationOptions } from "./verify";
 export interface PruneOptions extends VerificationOptions {
   /** Only say what would be deleted: nothing is, and no lock is taken. Default false. */
   readonly dryRun?: boolean;
+  /** Called after each deletion: should a later one fail, these have happened. */
+  readonly onDeleted?: (id: string) => void;
 }
 
 export interface KeptCheckpoint {
@@ -43,13 +45,13 @@ export interface Pruned {
 export async function pruneCheckpoints(
   sink: Sink,
   retention: readonly RetentionPolicy[],
-  { dryRun = false, memory, ...options }: PruneOptions = {},
+  { dryRun = false, onDeleted = () => {}, memory, ...options }: PruneOptions = {},
 ): Promise<Pruned> {
   if (!isRetention(retention) || retention.length === 0) {
     throw new HoldfastError("INVALID_ARGUMENT", "pruning needs a list of policies: [keepLast(3)]");
   }
   requireCapabilities(sink, "pruning", dryRun ? ["list", "read"] : ["list", "read", "delete"]);
-  return new Pruning({ sink, pool: poolFor(sink, memory) }, retention, options).run(dryRun);
+  return new Pruning({ sink, pool: poolFor(sink, memory) }, retention, options).run(dryRun, onDeleted);
 }
 
 class Pruning {
@@ -64,7 +66,7 @@ class Pruning {
     private readonly options: VerifyOptions,
   ) {}
 
-  async run(dryRun: boolean): Promise<Pruned> {
+  async run(dryRun: boolean, onDeleted: (id: string) => void): Promise<Pruned> {
     const { sink } = this.environment;
     const { signal } = this.options;
     const listed = await idsNewestFirst(sink, signal);
@@ -72,7 +74,7 @@ class Pruning {
     const newest = await this.#newestGood();
     if (!newest) return this.#nothing();
     const { doomed, kept } = fateBy(newest, [...this.#known.values()], this.#known, this.retention);
-    if (!dryRun) await deleteEach(sink, doomed, signal, () => {});
+    if (!dryRun) await deleteEach(sink, doomed, signal, onDeleted);
     const stays = listed.filter(
       (id) => !doomed.includes(id) && (this.#known.has(id) || this.#reasons.has(id)),
     );

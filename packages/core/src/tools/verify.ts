@@ -1,11 +1,10 @@
 /** Reads a checkpoint whole and tells all that is wrong with it, not only the first. */
 import { requireCapabilities } from "../capabilities";
-import { parseId } from "../checkpoint-id";
 import { RECORD_FILE } from "../commit-record";
 import { noting, type Report } from "../faults";
 import { readForeign } from "../foreign";
 import { withReader } from "../open-checkpoint";
-import { readManifest, readRecord } from "../sealed";
+import { isOurs, readManifest, readRecord } from "../sealed";
 import type { CheckpointReader, Sink } from "../sink";
 import { readFiles, type Stored } from "../stored";
 import { type ReadProgress, verifyStored } from "../verify";
@@ -71,7 +70,7 @@ async function examine(
   signal: AbortSignal | undefined,
   report: Report,
 ): Promise<Stored | undefined> {
-  if (!parseId(reader.id) && !reader.files.has(RECORD_FILE)) return readForeign(reader, signal, report);
+  if (!isOurs(reader)) return readForeign(reader, signal, report);
   const sealed = await noting(report, { path: RECORD_FILE }, () => readRecord(reader, signal));
   if (!sealed) return undefined;
   const path = sealed.record.manifests[0]?.path;

@@ -182,10 +182,10 @@ export function faultSuite(container: Container): void {
 
     test("and the commit is uncertain when it can be neither done nor undone", async () => {
       const root = await rootWithCheckpoint();
-      let renamed = false;
+      let named = false;
       const ops = new FaultyFileOps(({ name, path }) => {
-        const fails = renamed && (name === "rename" || (name === "sync" && path === root));
-        renamed ||= name === "rename";
+        const fails = named && (name === "rename" || (name === "sync" && path === root));
+        named ||= (name === "rename" || name === "link") && path.endsWith(`${SECOND}${container.suffix}`);
         return fails ? { errno: "EIO", when: "before" } : undefined;
       });
       const sink = new RootSink(container, root, ops, describeOwner);

@@ -34,13 +34,13 @@ async function save(state: Readonly<Record<string, Readonly<Record<string, HostT
 
 type Options = NonNullable<Parameters<typeof convertCheckpoint>[2]>;
 
-async function convert(options: Options, id = "out") {
-  const converted = await convertCheckpoint({ sink: source, id: ID }, { sink: target, id }, options);
+async function convert(options: Options, id = "out", from = ID) {
+  const converted = await convertCheckpoint({ sink: source, id: from }, { sink: target, id }, options);
   return { converted, files: await filesOf(target.inner, id) };
 }
 
-function refusal(options: Options): Promise<unknown> {
-  return convert(options).catch((error: unknown) => error);
+function refusal(options: Options, from = ID): Promise<unknown> {
+  return convert(options, "out", from).catch((error: unknown) => error);
 }
 
 /** The tensors of a safetensors file, by the codec alone. */
@@ -229,11 +229,11 @@ describe("boostr", () => {
   });
 
   test("has defaults in the training state of what had none", async () => {
-    source = withDirectories(memorySink(), { [ID]: sharded() });
-    expect(await refusal({ format: "boostr" })).toMatchObject({ code: "INVALID_ARGUMENT" }); // they are U8
+    source = withDirectories(memorySink(), { gpt: sharded() });
+    expect(await refusal({ format: "boostr" }, "gpt")).toMatchObject({ code: "INVALID_ARGUMENT" }); // they are U8
     const f32File = fileIn((await boostrOf({ model: { weight } })).files, "model.safetensors");
-    source = withDirectories(memorySink(), { [ID]: directory({ "model.safetensors": f32File }) });
-    const { files } = await convert({ format: "boostr" }, "plain");
+    source = withDirectories(memorySink(), { gpt: directory({ "model.safetensors": f32File }) });
+    const { files } = await convert({ format: "boostr" }, "plain", "gpt");
     expect(fileIn(files, "model.safetensors")).toEqual(f32File);
     expect(jsonIn(files, "training_state.json")).toEqual({
       version: 2,

@@ -4,14 +4,16 @@ import { requireCapabilities } from "../../capabilities";
 import { castSource } from "../../cast";
 import { naming } from "../../errors";
 import { flatten } from "../../flatten";
+import { readForeign } from "../../foreign";
 import { layOut, readingOrder } from "../../layout";
 import { withReader } from "../../open-checkpoint";
 import { randomId } from "../../random-id";
 import { layoutOptions, type SaveEnvironment, type SaveJob, writeCheckpoint } from "../../save";
+import { isOurs, readRecord } from "../../sealed";
 import type { Sink } from "../../sink";
 import { SnapshotSet } from "../../snapshot-set";
 import type { FlatState } from "../../state";
-import { readStored, type StoredTensor } from "../../stored";
+import { readSealed, type StoredTensor } from "../../stored";
 import { StoredSource, type StoredSourceOptions } from "../../stored-source";
 import type { TensorSpec } from "../../tensor";
 import { type Converted, convertedFrom } from "./converted";
@@ -42,7 +44,9 @@ export async function convertCheckpoint(
   const { format, host, signal, onProgress, ...resolved } = resolveConversion(options);
   requireCapabilities(from.sink, "converting", ["read"]);
   return withReader(from.sink, from.id, signal, async (reader) => {
-    const stored = await readStored(reader, signal);
+    const stored = isOurs(reader)
+      ? await readSealed(reader, await readRecord(reader, signal), signal)
+      : await readForeign(reader, signal);
     const groups = placeGroups(stored, format, resolved.groups);
     const state = stateOf(stored, groups, format);
     const target = await targetOf(to, stored, format, signal);

@@ -1,0 +1,94 @@
+import { HoldfastError, isHoldfastError } from "@holdfast/core";
+import type { Driver, Handle } from "./driver";
+import { SUCCESS } from "./errors";
+
+type LossListener = (error: HoldfastError) => void;
+
+/**
+ * The primary context of a device, which PyTorch, the CUDA runtime and everybody else in the process use too.
+ * It is current only while we call the driver: others share the thread.
+ */
+export class DeviceContext {
+  readonly #handle: Handle;
+  readonly #device: number;
+  readonly #listeners = new Set<LossListener>();
+  #lost: HoldfastError | undefined;
+  #released = false;
+
+  /**
+   * @param ordinal which device, as the driver counts them
+   * @throws HoldfastError `INVALID_ARGUMENT` if there is no such device; what calls of the driver throw
+   */
+  constructor(
+    readonly driver: Driver,
+    readonly ordinal: number,
+  ) {
+    const count = Number(driver.out("cuDeviceGetCount"));
+    if (!Number.isSafeInteger(ordinal) || ordinal < 0 || ordinal >= count) {
+      throw new HoldfastError(
+        "INVALID_ARGUMENT",
+        `there is no CUDA device ${ordinal}: there are ${count}, from 0 on`,
+      );
+    }
+    this.#device = Number(driver.out("cuDeviceGet", ordinal));
+    this.#handle = driver.out("cuDevicePrimaryCtxRetain", this.#device);
+  }
+
+  /** Runs `work`, which is synchronous, with this context current. @throws HoldfastError `DEVICE_LOST`; what `work` throws */
+  run<T>(work: () => T): T {
+    this.check();
+    try {
+      this.driver.call("cuCtxPushCurrent_v2", this.#handle);
+      try {
+        return work();
+      } finally {
+        this.#pop();
+      }
+    } catch (error) {
+      if (isHoldfastError(error, "DEVICE_LOST")) this.#lose(error);
+      throw error;
+    }
+  }
+
+  /** As `run`, for calls that give back: they are made whatever happened, and nobody can do anything if they fail. */
+  giveBack(work: () => void): void {
+    const push = () => this.driver.status("cuCtxPushCurrent_v2", this.#handle) === SUCCESS;
+    if (!push() && !push()) return; // the first may have told of earlier work that failed
+    try {
+      work();
+    } finally {
+      this.#pop();
+    }
+  }
+
+  /** @throws HoldfastError `DEVICE_LOST` */
+  check(): void {
+    if (this.#lost) throw this.#lost;
+  }
+
+  /** Calls `listener` once if the device is lost. The function that comes back ends that. */
+  watch(listener: LossListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Lets go of the context. The last one to do so ends it. Idempotent. */
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    this.driver.status("cuDevicePrimaryCtxRelease_v2", this.#device);
+  }
+
+  // What it returns is not looked at: the driver may report a failure of earlier work, which the next call meets too.
+  #pop(): void {
+    this.driver.status("cuCtxPopCurrent_v2", new BigUint64Array(1));
+  }
+
+  #lose(error: HoldfastError): void {
+    if (this.#lost) return;
+    this.#lost = error;
+    const listeners = [...this.#listeners];
+    this.#listeners.clear();
+    for (const listener of listeners) listener(error);
+  }
+}

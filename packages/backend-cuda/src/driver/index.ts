@@ -1,0 +1,5 @@
+/** The CUDA driver: loading it, calling it, what its failures mean, and the context that calls are made in. */
+export { DeviceContext } from "./context";
+export type { Driver, Handle } from "./driver";
+export { ALREADY_REGISTERED, NOT_READY, SUCCESS } from "./errors";
+export { loadDriver } from "./load";

@@ -1,0 +1,2 @@
+export { type CudaBackendOptions, cudaBackend } from "./backend";
+export type { CudaTensor } from "./tensor";

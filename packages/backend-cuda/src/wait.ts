@@ -1,0 +1,87 @@
+import { isHoldfastError } from "@holdfast/core";
+import { type DeviceContext, type Handle, NOT_READY, SUCCESS } from "./driver";
+
+/** What is done within some 100 µs is found in so many turns of the event loop; after that it is looked for each ms. */
+const TURNS = 4;
+/** A query that fails says nothing of the work that it asks about; if so many do, nobody will ever know. */
+const MOST_FAILURES = 100;
+
+interface Wait {
+  readonly event: Handle;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+  failures: number;
+  failure: unknown;
+}
+
+/**
+ * Waits for events of a device by asking for them, all in one go: that blocks neither the event loop nor the thread
+ * pool, nor a thread of the driver's, which would have to wait for us.
+ */
+export class Waits {
+  readonly #context: DeviceContext;
+  #waits: Wait[] = [];
+  #turns = 0;
+  #scheduled = false;
+
+  constructor(context: DeviceContext) {
+    this.#context = context;
+  }
+
+  /**
+   * Resolves when the device has done what came before the event's last record. If it rejects, that is done as well,
+   * or the device is lost: memory that it wrote to can be used again.
+   */
+  done(event: Handle): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waits.push({ event, resolve, reject, failures: 0, failure: undefined });
+      this.#turns = 0;
+      this.#schedule();
+    });
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    const look = () => this.#look();
+    if (this.#turns++ < TURNS) setImmediate(look);
+    else setTimeout(look, 1);
+  }
+
+  #look(): void {
+    this.#scheduled = false;
+    const waiting = this.#waits;
+    let open = waiting;
+    try {
+      open = this.#context.run(() => waiting.filter((wait) => !this.#ended(wait)));
+    } catch (error) {
+      open = waiting.filter((wait) => !this.#failed(wait, error));
+    }
+    if (open.length < waiting.length) this.#turns = 0; // what comes next is near
+    this.#waits = open;
+    if (open.length > 0) this.#schedule();
+  }
+
+  #ended(wait: Wait): boolean {
+    const { driver } = this.#context;
+    const code = driver.status("cuEventQuery", wait.event);
+    if (code === NOT_READY) return false;
+    if (code !== SUCCESS) {
+      const failure = driver.failure("cuEventQuery", code);
+      if (isHoldfastError(failure, "DEVICE_LOST")) throw failure; // everybody is told
+      return this.#failed(wait, failure);
+    }
+    if (wait.failures === 0) wait.resolve();
+    else wait.reject(wait.failure);
+    return true;
+  }
+
+  /** Whether there is nothing more to wait for. Until there is, the device may go on writing. */
+  #failed(wait: Wait, error: unknown): boolean {
+    wait.failure ??= error;
+    wait.failures++;
+    const over = isHoldfastError(error, "DEVICE_LOST") || wait.failures > MOST_FAILURES;
+    if (over) wait.reject(error);
+    return over;
+  }
+}

@@ -1,6 +1,7 @@
 """Prints, as JSON, what this Python has of what Holdfast is compared with."""
 import importlib
 import json
+import os
 import sys
 
 
@@ -22,4 +23,7 @@ found = {
     "jax": version("jax", lambda jax: f", {jax.default_backend()}"),
     "orbax.checkpoint": version("orbax.checkpoint"),
 }
+device = os.environ.get("HOLDFAST_PEER_DEVICE")
+if device is not None:
+    found["peers"] = f"tried out on {device}: their figures compare with nothing"
 print(json.dumps(found))

@@ -6,6 +6,7 @@ export default defineConfig({
       "packages/*/src/**/*.test.ts",
       "apps/*/src/**/*.test.ts",
       "bench/src/**/*.test.ts",
+      "bench/gpu/src/**/*.test.ts",
       "tests/**/*.test.ts",
     ],
     // Software WebGPU on a busy machine takes its time.

@@ -35,7 +35,8 @@ export function resultsText({ machine, groups, rows, skipped }: Report): string 
     .trimEnd()}\n`;
 }
 
-function section(group: Group, rows: readonly Row[]): string[] {
+/** A group: what it is about, and its rows. */
+export function section(group: Group, rows: readonly Row[]): string[] {
   const found = rows.filter((row) => row.group === group.name);
   const table = found.length > 0 ? markdownTable(found) : ["Not measured."];
   return [`## ${group.name}`, "", `${group.about} ${runs(group)}`, "", ...table, ""];

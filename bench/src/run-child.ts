@@ -18,7 +18,12 @@ const LIMIT_MS = 15 * 60_000;
  * the next. Aborting `signal` kills it, and whatever it started.
  * @throws Error with the end of what it said, if it fails
  */
-export async function runChild(contestant: Contestant, dir: string, signal: AbortSignal): Promise<Answer> {
+export async function runChild(
+  contestant: Contestant,
+  dir: string,
+  signal: AbortSignal,
+  limitMs = LIMIT_MS,
+): Promise<Answer> {
   await mkdir(dir, { recursive: true });
   // No await from here to the listener: an abort in between would go unheard.
   signal.throwIfAborted();
@@ -34,7 +39,7 @@ export async function runChild(contestant: Contestant, dir: string, signal: Abor
     }
   };
   signal.addEventListener("abort", kill);
-  const limit = setTimeout(kill, LIMIT_MS);
+  const limit = setTimeout(kill, limitMs);
   try {
     return await new Promise<Answer>((resolve, reject) => {
       let out = "";

@@ -50,10 +50,11 @@ export function figureText(value: number): string {
 const HEAD = ["row", "value", "ratio", "against", "goal", "met"];
 
 function cellsOf(row: Row): string[] {
-  const ok = isMet(row.goal, row);
+  const missing = Number.isNaN(row.value);
+  const ok = missing ? null : isMet(row.goal, row);
   return [
     row.name,
-    `${figureText(row.value)} ${row.unit}`,
+    missing ? "not measured" : `${figureText(row.value)} ${row.unit}`,
     row.ratio === undefined ? "" : `${figureText(row.ratio)} ×`,
     row.against ?? "",
     goalText(row.goal, row.unit) ?? "",

@@ -12,13 +12,13 @@ static long pageable;
 
 long pageable_copies(void) { return pageable; }
 
-static uint64_t now(void) {
+uint64_t now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
-static void sleep_until(uint64_t time) {
+void sleep_until(uint64_t time) {
   struct timespec t = {time / 1000000000ull, time % 1000000000ull};
   while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR) {}
 }
@@ -29,7 +29,7 @@ static int exists(uint64_t address, size_t size, int by_kernel) { /* lock held *
   return !by_kernel || is_pinned(address, size);
 }
 
-static uint8_t *bytes_at(uint64_t address) {
+uint8_t *bytes_at(uint64_t address) {
   return is_device_address(address) ? shadow_of(address) : (uint8_t *)address;
 }
 

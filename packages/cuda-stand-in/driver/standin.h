@@ -87,6 +87,14 @@ int primary_references(void);
 /* The error that the device's context will never get rid of, or OK. */
 extern int lost[MAX_DEVICES];
 
+/* ---- copy.c and memory.c: calls of the driver that other calls are made of */
+
+#ifndef STANDIN_USE_CUDA_H
+CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream);
+CUresult cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags);
+CUresult cuMemHostUnregister(void *p);
+#endif
+
 /* ---- memory.c: memory of devices, and pinned memory of the host */
 
 struct allocation {
@@ -109,7 +117,7 @@ int write_memory(char *text, size_t room);
 /* ---- stream.c: streams and events */
 
 struct copy { uint64_t to, from; size_t size; };
-enum work_kind { WORK_COPY, WORK_SET, WORK_RECORD, WORK_WAIT };
+enum work_kind { WORK_COPY, WORK_SET, WORK_KERNEL, WORK_RECORD, WORK_WAIT };
 
 struct work {
   struct work *next;
@@ -117,7 +125,8 @@ struct work {
   struct copy *copies; /* WORK_COPY; freed with the work */
   size_t count;
   uint8_t *owned; /* a buffer that is freed with the work */
-  uint64_t to; /* WORK_SET */
+  int (*kernel)(const struct work *); /* WORK_KERNEL */
+  uint64_t to; /* WORK_SET, WORK_KERNEL */
   uint32_t value;
   size_t size;
   struct mark *mark; /* WORK_RECORD, WORK_WAIT */
@@ -140,6 +149,11 @@ int write_streams(char *text, size_t room);
 /* Does what a piece of work says. OK, or what the device's context is lost with. */
 int run_copies(const struct work *work);
 int run_set(const struct work *work);
+/* Where bytes really are: those of a device, or of the host. */
+uint8_t *bytes_at(uint64_t address);
+void sleep_until(uint64_t time);
+/* Nanoseconds, of a clock that only goes forward. */
+uint64_t now(void);
 int submit_copies(CUstream stream, int device, struct copy *copies, size_t count, int by_kernel);
 long pageable_copies(void);
 

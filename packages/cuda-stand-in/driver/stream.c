@@ -16,7 +16,7 @@ struct CUstream_st {
 };
 
 /* One record of an event. Whoever waits, waits for the record that was the last when the wait was queued. */
-struct mark { int references, done, by_training; };
+struct mark { int references, done, by_training; uint64_t time; };
 
 struct CUevent_st {
   unsigned int magic;
@@ -52,13 +52,13 @@ static void unreference(struct mark *mark) { /* lock held */
 
 static void run(CUstream stream, struct work *work) { /* without the lock */
   pthread_mutex_lock(&lock);
-  int moves = work->kind == WORK_COPY || work->kind == WORK_SET, code = lost[stream->device];
+  int moves = work->kind <= WORK_KERNEL, code = lost[stream->device];
   int broken = code;
   if (moves && !broken) code = work_fault();
   pthread_mutex_unlock(&lock);
   if (moves && !broken) {
     pause_before();
-    if (!code) code = work->kind == WORK_COPY ? run_copies(work) : run_set(work);
+    if (!code) code = work->kind == WORK_COPY ? run_copies(work) : work->kind == WORK_SET ? run_set(work) : work->kernel(work);
   }
   pthread_mutex_lock(&lock);
   if (code && !lost[stream->device]) lost[stream->device] = code;
@@ -68,6 +68,7 @@ static void run(CUstream stream, struct work *work) { /* without the lock */
   }
   if (work->kind == WORK_RECORD) {
     work->mark->done = 1;
+    work->mark->time = now();
     unreference(work->mark);
   }
   stream->head = work->next;
@@ -282,6 +283,30 @@ API cuEventQuery(CUevent hEvent) {
   if (!code && hEvent->last && !hEvent->last->done && !settings.early_events) code = NOT_READY;
   pthread_mutex_unlock(&lock);
   return code;
+}
+
+API cuEventSynchronize(CUevent hEvent) {
+  ENTER_DEVICE();
+  pthread_mutex_lock(&lock);
+  int code = hEvent && hEvent->magic == MAGIC_EVENT ? OK : INVALID_HANDLE;
+  struct mark *mark = code ? NULL : hEvent->last;
+  if (mark) mark->references++;
+  while (mark && !mark->done && !lost[device]) pthread_cond_wait(&changed, &lock);
+  unreference(mark);
+  if (!code) code = lost[device];
+  pthread_mutex_unlock(&lock);
+  return code;
+}
+
+API cuEventElapsedTime(float *pMilliseconds, CUevent hStart, CUevent hEnd) {
+  ENTER_DEVICE();
+  (void)device;
+  pthread_mutex_lock(&lock);
+  int known = hStart && hEnd && hStart->magic == MAGIC_EVENT && hEnd->magic == MAGIC_EVENT && hStart->last && hEnd->last;
+  int done = known && hStart->last->done && hEnd->last->done;
+  if (done) *pMilliseconds = ((double)hEnd->last->time - (double)hStart->last->time) / 1e6;
+  pthread_mutex_unlock(&lock);
+  return !known ? INVALID_HANDLE : done ? OK : NOT_READY;
 }
 
 API cuEventDestroy_v2(CUevent hEvent) {

@@ -1,0 +1,86 @@
+"""
+Measures one peer: peers.py FILE, with JSON {peer, dir, repeats, tensors: [{group, name, shape}]} in it. The last line
+of standard output is JSON: figures by name, or {"skip": why}.
+"""
+import json
+import os
+import shutil
+import statistics
+import sys
+import time
+
+from durable import sync
+from resident import Peak
+from skip import Skip
+
+
+def open_peer(name, tensors):
+    if name == "orbax":
+        from orbax_peer import Orbax
+
+        return Orbax(tensors)
+    try:
+        import torch_peers
+    except ImportError as error:
+        raise Skip(str(error)) from error
+    if name == "torch.save":
+        return torch_peers.TorchSave(tensors)
+    return torch_peers.AsyncSave(tensors, stager="pinned" in name, process="process" in name)
+
+
+def save(peer, path):
+    """Seconds of: the call, until the tensors may change and the device has nothing left to do, until it is durable."""
+    begun = time.perf_counter()
+    peer.begin(path)
+    called = time.perf_counter()
+    peer.staged()
+    staged = time.perf_counter()
+    peer.written()
+    sync(path)
+    durable = time.perf_counter()
+    return called - begun, staged - begun, durable - begun
+
+
+def remove(path):
+    if os.path.isdir(path):
+        shutil.rmtree(path)
+    else:
+        os.remove(path)
+    sync(os.path.dirname(path))
+
+
+def measure(options):
+    peer = open_peer(options["peer"], options["tensors"])
+    root = os.path.join(options["dir"], "peer")
+    os.makedirs(root, exist_ok=True)
+    peak = Peak()
+    times = []
+    for step in range(1 + options["repeats"]):  # the first warms up
+        path = os.path.join(root, f"step-{step}")
+        times.append(save(peer, path))
+        remove(path)
+    resident = peak.mib()
+    peer.close()
+    calls, stalls, durables = zip(*times[1:])
+    return {
+        "callMs": 1000 * statistics.median(calls),
+        "stallMs": 1000 * statistics.median(stalls),
+        "durableS": statistics.median(durables),
+        "residentMib": resident,
+    }
+
+
+def main():
+    with open(sys.argv[1]) as file:
+        options = json.load(file)
+    try:
+        answer = measure(options)
+    except Skip as skip:
+        answer = {"skip": str(skip)}
+    print(json.dumps(answer), flush=True)
+    os._exit(0)  # whatever threads and processes a peer has left over end here
+
+
+# A process that DCP starts imports this file again.
+if __name__ == "__main__":
+    main()

@@ -76,7 +76,6 @@ API cuDevicePrimaryCtxRelease_v2(CUdevice dev) {
   pthread_mutex_unlock(&lock);
   if (!live) return INVALID_CONTEXT;
   if (last) { /* the context goes, and all that belongs to it, whoever still uses that */
-    drain_device(dev);
     free_streams_of(dev);
     free_memory_of(dev);
     lost[dev] = OK;

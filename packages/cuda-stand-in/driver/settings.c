@@ -80,12 +80,17 @@ int write_calls(char *text, size_t room) {
   return length;
 }
 
+static int loses_context(int code) { return code == ILLEGAL_ADDRESS || code == 719 || code == 999; }
+
 int entered(const char *name, int device) {
   pthread_mutex_lock(&lock);
   count(name);
   int code = device >= 0 ? lost[device] : OK;
   int matches = fault.countdown > 0 && (!fault.name[0] || !strcmp(fault.name, name));
-  if (matches && --fault.countdown == 0) code = fault.code;
+  if (matches && --fault.countdown == 0) {
+    code = fault.code;
+    if (device >= 0 && loses_context(code)) lost[device] = code;
+  }
   pthread_mutex_unlock(&lock);
   return code;
 }

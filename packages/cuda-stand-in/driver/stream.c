@@ -224,6 +224,9 @@ static void stop(CUstream stream) { /* lock held; what is queued is still done *
 
 void free_streams_of(int device) {
   pthread_mutex_lock(&lock);
+  /* Where the context was lost their work is skipped, but not at once. */
+  for (CUstream s = streams; s; s = s->next)
+    while (s->device == device && s->pending) pthread_cond_wait(&changed, &lock);
   for (CUstream s = streams; s; s = s->next) if (s->device == device && s != legacy[device] && s->magic) stop(s);
   pthread_mutex_unlock(&lock);
 }

@@ -30,7 +30,7 @@ function open(places: readonly string[]): Driver {
     try {
       return new Driver(koffi, koffi.load(place));
     } catch (error) {
-      reasons.push(messageOf(error));
+      reasons.push(`${place}: ${messageOf(error)}`);
     }
   }
   throw unsupported(

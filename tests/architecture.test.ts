@@ -22,6 +22,7 @@ const RULES: Readonly<Record<string, Allowed>> = {
     imports: [/^hash-wasm$/],
   },
   "backend-webgpu": { entries: ["index.ts", "jax.ts"], imports: [/^@holdfast\/core$/, /^@jax-js\/jax$/] },
+  "backend-cuda": { entries: ["index.ts"], imports: [/^@holdfast\/core$/, /^koffi$/, /^node:/] },
   "file-root": { entries: ["index.ts"], imports: [/^@holdfast\/core$/, /^node:/] },
   "sink-fs": {
     entries: ["index.ts", "thread.ts"],

@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { buildStandIn } from "@holdfast/cuda-stand-in";
 import ts from "typescript";
 import { afterAll, describe, expect, test } from "vitest";
 
@@ -15,9 +16,14 @@ afterAll(() => rmSync(workspace, { recursive: true, force: true }));
 /** What a browser has, and Node has not: `navigator.gpu`. */
 const PRELUDE = 'import { openGpu } from "@holdfast/webgpu-node";\nawait openGpu();\n';
 
+/** A CUDA driver, for the README that needs one: without a C compiler, which is said, it is not run. */
+const cudaDriver = buildStandIn();
+const CUDA_README = "packages/backend-cuda/README.md";
+
 const READMES = [
   "README.md",
   "packages/core/README.md",
+  CUDA_README,
   "packages/backend-webgpu/README.md",
   "packages/sink-fs/README.md",
   "packages/sink-tar/README.md",
@@ -76,7 +82,8 @@ describe.each(READMES)("%s", (path) => {
     expect(format(ts.getPreEmitDiagnostics(program, source))).toBe("");
   });
 
-  test.each(own)("example $number runs", ({ code, directory }) => {
+  const runnable = path !== CUDA_README || cudaDriver !== undefined;
+  test.runIf(runnable).each(own)("example $number runs", ({ code, directory }) => {
     const { outputText } = ts.transpileModule(PRELUDE + code, {
       compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 },
     });
@@ -85,6 +92,7 @@ describe.each(READMES)("%s", (path) => {
       cwd: directory,
       encoding: "utf8",
       timeout: 100_000,
+      env: { ...process.env, ...(cudaDriver && { LD_LIBRARY_PATH: dirname(cudaDriver) }) },
     });
     expect(stderr.replace(/^.*(ExperimentalWarning|node --trace-warnings).*$/gm, "").trim()).toBe("");
     expect(status).toBe(0);

@@ -237,6 +237,25 @@ describeOnStandIn("messages", (standIn) => {
   });
 });
 
+describeOnStandIn("memory on loan", (standIn) => {
+  test("is given back when what was queued before the failure is done, not before", async () => {
+    const scene = open(standIn, { room: 0, shared: true });
+    const snapshot = scene.backend.snapshot(scene.state.tensors, { device: scene.budget });
+    standIn.set({ held: 1 });
+    standIn.failCall(1, INVALID_VALUE, "cuMemcpyBatchAsync_v2"); // the large tensor is queued by then
+    let settled = false;
+    const read = rejection(readAll(snapshot, scene.state, { into: scene.into, reads: 1 })).finally(() => {
+      settled = true;
+    });
+    for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
+    expect(settled).toBe(false); // the device is still to write to it
+    standIn.set({ held: 0 });
+    expect((await read).code).toBe("DEVICE_ERROR");
+    snapshot.close();
+    close(scene, standIn);
+  });
+});
+
 function isLost(program: TrainingProgram): boolean {
   try {
     program.synchronize();

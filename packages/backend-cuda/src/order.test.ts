@@ -1,6 +1,6 @@
 /** Everything happens in the training stream's order, and tests of that notice when it does not. */
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { CopyPool } from "./copy-memory";
+import { CopyPool } from "./copy-pool";
 import {
   createState,
   describeOnStandIn,

@@ -1,5 +1,5 @@
 import { Copier } from "./copier";
-import { CopyPool } from "./copy-memory";
+import { CopyPool } from "./copy-pool";
 import { DeviceContext, type Driver, type Handle, SUCCESS } from "./driver";
 import { PinnedMemory } from "./pinned";
 import { Slots } from "./slots";

@@ -1,10 +1,13 @@
 import { HoldfastError } from "@holdfast/core";
 import type { PinnedMemory } from "./pinned";
 
-/** How many transfers are under way at once. Several keep the bus busy; more only make an abort wait. */
-const SLOTS = 4;
+/**
+ * How many transfers are under way at once, of a chunk each: some milliseconds' worth, so that the bus is busy until
+ * we look again, each millisecond. More would only make an abort wait.
+ */
+const SLOTS = 16;
 /** The size of a slot's own memory, for what cannot be pinned. */
-export const BOUNCE_BYTES = 4 * 2 ** 20;
+export const BOUNCE_BYTES = 2 ** 20;
 const WASM_PAGE = 65_536;
 
 /** Leave to make one transfer. */

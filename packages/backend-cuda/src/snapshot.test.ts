@@ -267,6 +267,7 @@ describeOnStandIn("several devices", (standIn) => {
     await save(second, 1);
     expect(standIn.statistics().pins).toBe(1);
     first.backend.close?.();
+    first.program.close(); // nobody but the pin needs that device's context any more
     await save(second, 1);
     expect(standIn.statistics()).toMatchObject({ pins: 1, pageableCopies: 0 });
     second.backend.close?.();

@@ -5,8 +5,8 @@ import {
   type SnapshotMode,
   type TensorRange,
 } from "@holdfast/core";
-import type { CopyMemory } from "./copy-memory";
 import { packedAt, planPacking, planRead, shifted } from "./copy-plan";
+import type { CopyMemory } from "./copy-pool";
 import type { Handle } from "./driver";
 import type { Locations } from "./location";
 import type { PendingRead } from "./pending-read";

@@ -13,7 +13,7 @@ export const ERROR_CODES = {
     "The sink or backend cannot do this; its capabilities say so. Choose another, or leave it out.",
   CLOSED: "The checkpointer, sink or backend was closed before. Open a new one.",
   OUT_OF_MEMORY:
-    "The machine has no memory for the tensors that are to be loaded. Load fewer groups, or restore into tensors of your own.",
+    "The machine has no memory for the tensors that are to be loaded, or none that can be pinned. Load fewer groups, restore into tensors of your own, or lower `memory.host`.",
   BUDGET_TOO_SMALL: "The memory budget cannot hold even one block. Raise `memory.host`.",
 
   // The device

@@ -14,6 +14,7 @@ export class TrainingProgram {
   readonly #allocated = new Set<bigint>();
   readonly #device: number;
   readonly #context: bigint;
+  #closed = false;
 
   /** @param path of the driver, which is a stand-in */
   constructor(path: string, { device = 0, legacyStream = false } = {}) {
@@ -80,8 +81,10 @@ export class TrainingProgram {
     this.#current(() => this.#call("cuStreamSynchronize", ["uint64"], this.stream));
   }
 
-  /** Frees everything, also where the device was lost. */
+  /** Frees everything, also where the device was lost. Idempotent. */
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#current(() => {
       for (const ptr of this.#allocated) this.#status("cuMemFree_v2", ["uint64"], ptr);
       if (this.stream !== 0n) this.#status("cuStreamDestroy_v2", ["uint64"], this.stream);

@@ -2,7 +2,7 @@ import { type ErrorCode, HoldfastError } from "@holdfast/core";
 
 /** Results of calls that are no failure, or that we answer ourselves. The values are of cuda.h. */
 export const SUCCESS = 0;
-export const OUT_OF_MEMORY = 2;
+const OUT_OF_MEMORY = 2;
 export const NO_DEVICE = 100;
 export const NOT_READY = 600;
 export const ALREADY_REGISTERED = 712;

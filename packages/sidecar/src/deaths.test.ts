@@ -121,6 +121,21 @@ tell(left=left_over())`,
     expect((await loadFrom(root, 2)).state.model?.get("t")?.data).toEqual(pattern(100_000, 6));
   });
 
+  test("but not by what the whole group is sent, which the trainer answers", async () => {
+    const root = temporaryRoot();
+    const { told, errors } = await trainers.run(
+      `${STATE}
+with Checkpointer(root) as checkpoints:
+    checkpoints.prepare(state)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(checkpoints._sidecar._process.pid, number)
+    tell(id=checkpoints.save(1, state).wait().id)`,
+      root,
+    );
+    expect(errors).toBe("");
+    expect(told).toEqual([{ id: "step-00000001" }]);
+  });
+
   test("a failure that nobody asked about is raised by the next save, which is on its way", async () => {
     const root = temporaryRoot();
     const { told, errors } = await trainers.run(

@@ -1,4 +1,4 @@
-/** What holdfast.py and the sidecar say to each other: lines of JSON, a request in and its answers out. */
+/** What the trainer (python/holdfast/sidecar.py) and the sidecar say to each other: lines of JSON, a request in and its answers out. */
 import { HoldfastError, isDType, isHoldfastError, messageOf, type TensorSpec } from "@holdfast/core";
 
 /** A tensor in the staging memory. */
@@ -89,6 +89,6 @@ function isCount(value: unknown): value is number {
 function unknownMessage(field: string): HoldfastError {
   return new HoldfastError(
     "INVALID_ARGUMENT",
-    `the sidecar does not understand the ${field} that it was sent: use the holdfast.py of the same package`,
+    `the sidecar does not understand the ${field} that it was sent: use the Python module of the same package`,
   );
 }

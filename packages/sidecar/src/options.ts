@@ -1,11 +1,11 @@
-/** The command line, which is written by holdfast.py. */
+/** The command line, which python/holdfast/checkpointer.py writes. */
 import { parseArgs } from "node:util";
 import { HoldfastError, keepBest, keepLast, MiB, messageOf, type RetentionPolicy } from "@holdfast/core";
 
-export const USAGE = `holdfast-sidecar ROOT [--device N] [--keep-last N] [--keep-best METRIC[:N[:min|max]]]… [--host-memory BYTES]
+const USAGE = `holdfast-sidecar ROOT [--device N] [--keep-last N] [--keep-best METRIC[:N[:min|max]]]… [--host-memory BYTES]
 
-Saves the tensors of a trainer in another process to checkpoints in the directory ROOT. It is started by holdfast.py,
-and told on standard input what to save.`;
+Saves the tensors of a trainer in another process to checkpoints in the directory ROOT. It is started by
+the Python module of this package, and told on standard input what to save.`;
 
 export interface SidecarOptions {
   readonly root: string;

@@ -3,6 +3,7 @@ import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { AsyncCheckpointer, hostBackend } from "@holdfast/core";
 import { fsSink } from "@holdfast/sink-fs";
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import { describeTrainers, loadFrom, pattern, temporaryRoot } from "./testing/python";
 
@@ -89,6 +90,30 @@ with Checkpointer(root, keep_last=1) as checkpoints:
     expect(names).toEqual(["state.0.exp_avg", "state.0.step", "state.1.step"]);
     expect(training).toMatchObject({ epoch: 2, learningRate: 1 });
     expect(extra).toMatchObject({ nested: { $dict: expect.any(Array) } });
+  });
+
+  test("any JSON, and the same with tuples and with numbers for keys, types included", async () => {
+    const root = temporaryRoot();
+    const samples = fc.sample(fc.jsonValue({ stringUnit: "grapheme" }), 300);
+    writeFileSync(join(root, "samples"), JSON.stringify(samples));
+    const { told, errors } = await trainers.run(
+      `${MAKE}
+def tupled(value):
+    if isinstance(value, dict):
+        return {(len(key), index): tupled(item) for index, (key, item) in enumerate(value.items())}
+    return tuple(tupled(item) for item in value) if isinstance(value, list) else value
+samples = json.load(open(root + "/samples"))
+both = {"plain": samples, "tupled": tupled(samples)}
+with Checkpointer(root + "/checkpoints") as checkpoints:
+    checkpoints.save(1, {"group": {**both, "tensor": program.tensor((1,), 1)}}, extra=both).wait()
+    found = checkpoints.latest()
+loaded = found.load(make)["group"]
+del loaded["tensor"]
+tell(count=len(samples), same=[repr(loaded) == repr(both), repr(found.extra) == repr(both)])`,
+      root,
+    );
+    expect(errors).toBe("");
+    expect(told).toEqual([{ count: 300, same: [true, true] }]);
   });
 
   test("memory of the host: arrays of others, and what speaks only DLPack", async () => {

@@ -57,7 +57,7 @@ export type FunctionName = keyof Declarations;
 
 /** Passed by value, unlike the handles that are pointers: the type that koffi has to be told, and its bytes. */
 export const IPC_HANDLE = "struct { char reserved[64]; }";
-export interface IpcHandle {
+interface IpcHandle {
   readonly reserved: Uint8Array;
 }
 

@@ -26,7 +26,7 @@ export function plainHandle(handle: Uint8Array): Uint8Array {
       "UNSUPPORTED",
       "the IPC handle is of one of PyTorch's expandable segments, which no other program can open: set " +
         "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:False, or copy the tensors into one plain allocation first, " +
-        "as the holdfast.py of @holdfast/sidecar does",
+        "as the Python module of @holdfast/sidecar does",
     );
   }
   if (handle.byteLength === BYTES) return handle;

@@ -8,6 +8,7 @@ from typing import Any, Callable
 from .checkpoint import Checkpoint
 from .cuda import Cuda
 from .errors import HoldfastError
+from .layout import Layout
 from .save import Save
 from .sidecar import Sidecar, default_command
 from .staging import Staging
@@ -85,18 +86,19 @@ class Checkpointer:
         }
         tree = self._read(state)
         order["extra"] = encode_extra(extra or {}, tree.trees)
-        staging, sidecar = self._ready_for(tree)
-        groups = staging.copy(tree.groups)
+        layout = Layout(tree.groups)
+        staging, sidecar = self._ready_for(layout)
+        staging.copy(layout)
         before, save = self._saves, Save(step, self._on_failure)
         self._saves = [*before, save]
-        sidecar.send(save, "save", **order, groups=groups)
+        sidecar.send(save, "save", **order, groups=layout.described())
         self._raise_unseen(before)
         return save
 
     def prepare(self, state: dict[str, Any]) -> None:
         """Starts the sidecar, and allocates what saves of this state need, so that the first one does not stall."""
         self._assert_open()
-        self._ready_for(self._read(state))
+        self._ready_for(Layout(self._read(state).groups))
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint of which every byte was read and found good. None only if there is none at all.
@@ -154,15 +156,15 @@ class Checkpointer:
         self._staging = self._staging or Staging(Cuda(self._device))
         return Tree(state, TensorReader(self._staging.stream))
 
-    def _ready_for(self, tree: Tree) -> tuple[Staging, Sidecar]:
+    def _ready_for(self, layout: Layout) -> tuple[Staging, Sidecar]:
         """Memory that nobody reads any more, is large enough, and that the sidecar has opened."""
         sidecar = self._running_sidecar()
         for save in self._saves:
             save.drained.wait()
-        staging, tensors = self._staging, tree.tensors
-        if not staging.has_room_for(tensors):
+        staging = self._staging
+        if not staging.has_room_for(layout):
             sidecar.ask("release")
-            staging.reallocate(tensors)
+            staging.reallocate(layout)
         if staging.opened_by is not sidecar:
             memory, event = staging.handles()
             sidecar.ask("open", memory=memory.hex(), event=event.hex())

@@ -6,10 +6,10 @@ from ctypes import c_size_t, c_uint, c_uint64, c_void_p
 
 from .cuda import Cuda
 from .errors import HoldfastError
+from .layout import Layout, aligned
 from .sidecar import Sidecar
 from .tensors import HOST, UNKNOWN, Tensor
 
-_ALIGNMENT = 16
 _BLOCK = 2 << 20
 """CUDA shares whole blocks of so many bytes: with one that is ours alone, the sidecar sees nothing else."""
 
@@ -30,15 +30,14 @@ class Staging:
             self._before = cuda.make("cuEventCreate", c_uint(2))  # CU_EVENT_DISABLE_TIMING
             self._copied = cuda.make("cuEventCreate", c_uint(2 | 4))  # and CU_EVENT_INTERPROCESS
 
-    def has_room_for(self, tensors: list[Tensor]) -> bool:
-        device, host = _sizes(tensors)
-        return 0 < self._size >= device + host and host <= (len(self._pinned) if self._pinned else 0)
+    def has_room_for(self, layout: Layout) -> bool:
+        pinned = len(self._pinned) if self._pinned else 0
+        return 0 < self._size >= layout.size and pinned >= layout.size - layout.host_start
 
-    def reallocate(self, tensors: list[Tensor]) -> None:
+    def reallocate(self, layout: Layout) -> None:
         """Nobody reads it, and the sidecar has closed it. Raises HoldfastError OUT_OF_MEMORY, DEVICE_ERROR."""
         self._free()
-        device, host = _sizes(tensors)
-        size = max(_BLOCK, _aligned(device + host, _BLOCK))
+        size, host = max(_BLOCK, aligned(layout.size, _BLOCK)), layout.size - layout.host_start
         with self._cuda as cuda:
             try:
                 self._address = cuda.make("cuMemAlloc_v2", c_size_t(size))
@@ -47,7 +46,7 @@ class Staging:
                 raise HoldfastError(error.code, rule) from error
             self._size = size
             if host:
-                pages = mmap.mmap(-1, _aligned(host, mmap.PAGESIZE))
+                pages = mmap.mmap(-1, aligned(host, mmap.PAGESIZE))
                 length, flags = c_size_t(len(pages)), c_uint(1)  # CU_MEMHOSTREGISTER_PORTABLE
                 cuda.call("cuMemHostRegister_v2", c_void_p(_address_of(pages)), length, flags)
                 self._pinned = pages
@@ -60,30 +59,21 @@ class Staging:
             cuda.call("cuIpcGetEventHandle", event, c_uint64(self._copied))
         return memory.raw, event.raw
 
-    def copy(self, groups: dict[str, dict[str, Tensor]]) -> dict[str, list]:
-        """Queues the copies behind what the tensors' streams have to do; those wait for the copies, and nobody else.
-
-        Returns each group's [name, dtype, shape, offset].
-        """
-        placed = _placed([tensor for names in groups.values() for tensor in names.values()])
-        offsets = {tensor.identity: offset for offset, tensor in placed}
-        streams = {tensor.stream for _, tensor in placed if tensor.stream is not None}
+    def copy(self, layout: Layout) -> None:
+        """Queues the copies behind what the tensors' streams have to do; those wait for the copies, and nobody else."""
+        streams = {tensor.stream for _, tensor in layout.on_device if tensor.stream is not None}
         with self._cuda as cuda:
-            self._check_devices(groups)
-            copies = self._copies(placed)
+            self._check_devices(layout.groups)
+            copies = self._copies(layout)
             for stream in streams:
                 cuda.order(self._before, stream, self.stream)
             cuda.copy(copies, self.stream)
             cuda.call("cuEventRecord", c_uint64(self._copied), c_uint64(self.stream))
             for stream in streams:
                 cuda.call("cuStreamWaitEvent", c_uint64(stream), c_uint64(self._copied), c_uint(0))
-            if any(tensor.device != HOST and tensor.stream is None for _, tensor in placed):
+            if any(tensor.stream is None for _, tensor in layout.on_device):
                 # Whoever changes them next cannot be told to wait.
                 cuda.call("cuStreamSynchronize", c_uint64(self.stream))
-        return {
-            group: [[name, each.dtype, each.shape, offsets[each.identity]] for name, each in names.items()]
-            for group, names in groups.items()
-        }
 
     def close(self) -> None:
         self._free()
@@ -93,15 +83,14 @@ class Staging:
             cuda.call("cuStreamDestroy_v2", c_uint64(self.stream))
         self._cuda.release()
 
-    def _copies(self, placed: list[tuple[int, Tensor]]) -> list[tuple[int, int, int]]:
-        on_device = [(offset, tensor) for offset, tensor in placed if tensor.device != HOST and tensor.size]
-        on_host = [(offset, tensor) for offset, tensor in placed if tensor.device == HOST and tensor.size]
-        copies = [(self._address + offset, tensor.address, tensor.size) for offset, tensor in on_device]
-        if on_host:
-            pinned, first, (last, tensor) = _address_of(self._pinned), on_host[0][0], on_host[-1]
-            for offset, each in on_host:
-                ctypes.memmove(pinned + offset - first, each.address, each.size)
-            copies.append((self._address + first, pinned, last - first + tensor.size))
+    def _copies(self, layout: Layout) -> list[tuple[int, int, int]]:
+        start = self._address
+        copies = [(start + offset, tensor.address, tensor.size) for offset, tensor in layout.on_device]
+        if layout.on_host:
+            pinned, first = _address_of(self._pinned), layout.host_start
+            for offset, tensor in layout.on_host:
+                ctypes.memmove(pinned + offset - first, tensor.address, tensor.size)
+            copies.append((start + first, pinned, layout.size - first))
         return copies
 
     def _check_devices(self, groups: dict[str, dict[str, Tensor]]) -> None:
@@ -126,27 +115,6 @@ class Staging:
             if self._size:
                 cuda.call("cuMemFree_v2", c_uint64(self._address))
                 self._size, self.opened_by = 0, None
-
-
-def _placed(tensors: list[Tensor]) -> list[tuple[int, Tensor]]:
-    """At which offset each goes: first what is on the device, then what is on the host. Tied tensors go once."""
-    unique = {tensor.identity: tensor for tensor in tensors}.values()
-    placed, offset = [], 0
-    for tensor in sorted(unique, key=lambda tensor: tensor.device == HOST):
-        placed.append((offset, tensor))
-        offset += _aligned(tensor.size, _ALIGNMENT)
-    return placed
-
-
-def _sizes(tensors: list[Tensor]) -> tuple[int, int]:
-    """Bytes of what is on the device, and on the host."""
-    unique = {tensor.identity: tensor for tensor in tensors}.values()
-    device = sum(_aligned(tensor.size, _ALIGNMENT) for tensor in unique if tensor.device != HOST)
-    return device, sum(_aligned(tensor.size, _ALIGNMENT) for tensor in unique if tensor.device == HOST)
-
-
-def _aligned(size: int, to: int) -> int:
-    return (size + to - 1) // to * to
 
 
 def _address_of(pages: mmap.mmap) -> int:

@@ -31,24 +31,19 @@ _DLPACK = {
 
 
 class Tensor(NamedTuple):
-    """Dense, in C order."""
+    """Dense, in C order. Of tied ones, the first four are equal."""
 
     address: int
     size: int
     """Bytes."""
     dtype: str
-    shape: list[int]
+    shape: tuple[int, ...]
     device: int
     """As CUDA counts them; or HOST, or UNKNOWN: one that CUDA has to be asked for."""
     stream: int | None
     """Where it was made, and will be changed. None on a device: not known."""
     owner: Any
     """Keeps the memory."""
-
-    @property
-    def identity(self) -> tuple:
-        """Equal for tied tensors."""
-        return (self.address, self.size, self.dtype, *self.shape)
 
 
 class TensorReader:
@@ -57,6 +52,7 @@ class TensorReader:
     def __init__(self, stream: int):
         self._stream = stream
         self._torch = sys.modules.get("torch")
+        self._torch_dtypes = {getattr(self._torch, name, None): ours for name, ours in _TORCH.items()} if self._torch else {}
         self._torch_streams: dict[int, int] = {}
 
     def read(self, value: Any, path: str) -> Tensor | None:
@@ -78,7 +74,7 @@ class TensorReader:
             raise _refused(path, "is part of a sharded tensor: pass its full_tensor()")
         if tensor.layout is not torch.strided or tensor.device.type not in ("cuda", "cpu"):
             raise _refused(path, f"is {tensor.layout} on {tensor.device}: pass a dense tensor of a CUDA device or the CPU")
-        dtype = _TORCH.get(str(tensor.dtype).split(".")[-1])
+        dtype = self._torch_dtypes.get(tensor.dtype)
         if dtype is None:
             raise _refused(path, f"is of {tensor.dtype}, which safetensors cannot hold")
         if not tensor.is_contiguous() or tensor.is_conj() or tensor.is_neg():
@@ -87,7 +83,7 @@ class TensorReader:
         size = tensor.numel() * tensor.element_size()
         device = tensor.device.index if tensor.device.type == "cuda" else HOST
         stream = None if device == HOST else self._torch_stream(device)
-        return Tensor(tensor.data_ptr(), size, dtype, list(tensor.shape), device, stream, tensor)
+        return Tensor(tensor.data_ptr(), size, dtype, tuple(tensor.shape), device, stream, tensor)
 
     def _torch_stream(self, device: int) -> int:
         if device not in self._torch_streams:
@@ -105,7 +101,7 @@ class TensorReader:
         dtype = _DLPACK.get((tensor.code, tensor.bits)) if tensor.lanes == 1 else None
         if dtype is None:
             raise _refused(path, f"is of DLPack's type {tensor.code} of {tensor.bits} bits, which safetensors cannot hold")
-        shape = tensor.shape[: tensor.ndim]
+        shape = tuple(tensor.shape[: tensor.ndim])
         if tensor.strides and not _is_dense(shape, tensor.strides[: tensor.ndim]):
             raise _refused(path, "is not contiguous: make it so first")
         address, size = (tensor.data or 0) + tensor.byte_offset, math.prod(shape) * tensor.bits // 8
@@ -114,7 +110,7 @@ class TensorReader:
 
 def _of_interface(interface: dict, owner: Any, path: str, device: int, stream: int | None) -> Tensor:
     """Of numpy and of CUDA: they differ in where the memory is."""
-    typestr, shape = interface["typestr"], [int(dimension) for dimension in interface["shape"]]
+    typestr, shape = interface["typestr"], tuple(int(dimension) for dimension in interface["shape"])
     dtype = _NUMPY.get(typestr[1:]) if typestr[0] in "<|" else None
     if dtype is None:
         raise _refused(path, f"is of {typestr}, which safetensors cannot hold")
@@ -136,7 +132,7 @@ class _DLTensor(ctypes.Structure):
 _pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", ctypes.pythonapi))
 
 
-def _is_dense(shape: list[int], strides: list) -> bool:
+def _is_dense(shape: tuple[int, ...], strides: list) -> bool:
     expected = 1
     for dimension, stride in zip(reversed(shape), reversed(strides)):
         if dimension != 1 and stride != expected:

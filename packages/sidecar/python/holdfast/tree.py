@@ -33,10 +33,6 @@ class Tree:
             if not names or not isinstance(value, dict) or any(key not in names for key in value):
                 self.trees[group] = tree
 
-    @property
-    def tensors(self) -> list[Tensor]:
-        return [tensor for names in self.groups.values() for tensor in names.values()]
-
     def _add(self, value: Any, names: dict[str, Tensor], path: str, name: str) -> Any:
         def child(key: Any, item: Any) -> Any:
             return self._add(item, names, f"{path}.{key}", f"{name}.{key}" if name else str(key))

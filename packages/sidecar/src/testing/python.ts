@@ -15,7 +15,7 @@ const SIDECAR = join(PACKAGE, "dist", "holdfast-sidecar.js");
 const MODULES = [join(PACKAGE, "python"), join(PACKAGE, "src", "testing")];
 
 /** The first interpreter that has the modules. */
-export function findPython(...modules: readonly string[]): string | undefined {
+function findPython(...modules: readonly string[]): string | undefined {
   const code = ["sys", ...modules].map((name) => `import ${name}`).join(";");
   return ["python3", "/usr/bin/python3"].find((path) => spawnSync(path, ["-c", code]).status === 0);
 }

@@ -20,7 +20,7 @@ def call(name, *arguments):
 
 def tell(**facts):
     """A line for the test."""
-    print(json.dumps(facts), flush=True)
+    os.write(1, (json.dumps(facts) + "\n").encode())  # at once: a forked process may tell something too
 
 
 def set_stand_in(**settings):

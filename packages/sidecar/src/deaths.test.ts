@@ -116,7 +116,7 @@ tell(left=left_over())`,
         message: expect.stringMatching(/was killed by signal 9.*the next save starts another/),
       },
       { id: "step-00000002" },
-      { left: { allocations: 1, streams: 1 } },
+      { left: { allocations: 1, streams: 1, contexts: 1 } },
     ]);
     expect((await loadFrom(root, 2)).state.model?.get("t")?.data).toEqual(pattern(100_000, 6));
   });

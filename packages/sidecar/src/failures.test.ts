@@ -75,6 +75,60 @@ tell(code=failure.code, message=failure.message)`,
   });
 });
 
+describeTrainers("a driver that fails", {}, (trainers) => {
+  test("at any call: training is not held, nothing is left, and the next save works", async () => {
+    const root = temporaryRoot();
+    const { told, errors } = await trainers.run(
+      `
+import ctypes
+program = Program()
+tensor = program.tensor((1000,), 1)
+on_host = ctypes.create_string_buffer(b"host", 100)
+class Host:
+    __array_interface__ = {"shape": (100,), "typestr": "|u1", "data": (ctypes.addressof(on_host), False)}
+state = {"model": {"t": tensor, "h": Host()}}
+failed, nth = set(), 0
+while True:
+    nth += 1
+    before = sum(statistics()["calls"].values())
+    fail_call(nth)
+    checkpoints = Checkpointer(root, keep_last=1)
+    try:
+        first = checkpoints.save(nth, state)
+    except HoldfastError as failure:
+        first = None
+        assert failure.code == "DEVICE_ERROR", failure
+        failed.add(failure.message.split(" ")[0])
+    over = sum(statistics()["calls"].values()) - before < nth
+    fail_call(0)
+    call("cuCtxPushCurrent_v2", program.context)
+    call("cuStreamSynchronize", program.stream)
+    call("cuCtxPopCurrent_v2", byref(c_void_p()))
+    second = checkpoints.save(nth, state) if first is None else first
+    second.wait()
+    checkpoints.close()
+    left = left_over()
+    assert left == {"allocations": 1, "streams": 1, "contexts": 1}, (nth, left)
+    if over:
+        break
+tell(failed=sorted(failed), sound=nth > 20)`,
+      root,
+    );
+    expect(errors).toBe("");
+    expect(told).toEqual([
+      {
+        failed: expect.arrayContaining([
+          "cuInit",
+          "cuMemAlloc_v2",
+          "cuMemcpyBatchAsync_v2",
+          "cuIpcGetEventHandle",
+        ]),
+        sound: true,
+      },
+    ]);
+  });
+});
+
 describeTrainers("a machine that cannot save", {}, (trainers) => {
   const SAVE = `
 program = Program()

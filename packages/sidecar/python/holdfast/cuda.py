@@ -48,6 +48,14 @@ class Cuda:
         kind = "OUT_OF_MEMORY" if code == _OUT_OF_MEMORY else "DEVICE_ERROR"
         raise HoldfastError(kind, f"{name} failed with {known} ({code}) on CUDA device {self.ordinal}")
 
+    def give_back(self, *calls: tuple) -> None:
+        """Calls of (name, argument), whatever they report: they give back all the same, and nobody could do anything."""
+        if self._library.cuCtxPushCurrent_v2(self._context):
+            return
+        for name, argument in calls:
+            getattr(self._library, name)(argument)
+        self._library.cuCtxPopCurrent_v2(byref(c_void_p()))
+
     def make(self, name: str, *arguments: Any) -> int:
         """Calls a function whose first parameter is where its result goes."""
         made = c_uint64()

@@ -25,10 +25,15 @@ class Staging:
         self._cuda = cuda
         self._address = self._size = 0
         self._pinned: mmap.mmap | None = None
-        with cuda:
-            self.stream = cuda.make("cuStreamCreate", c_uint(1))  # CU_STREAM_NON_BLOCKING
-            self._before = cuda.make("cuEventCreate", c_uint(2))  # CU_EVENT_DISABLE_TIMING
-            self._copied = cuda.make("cuEventCreate", c_uint(2 | 4))  # and CU_EVENT_INTERPROCESS
+        self.stream = self._before = self._copied = 0
+        try:
+            with cuda:
+                self.stream = cuda.make("cuStreamCreate", c_uint(1))  # CU_STREAM_NON_BLOCKING
+                self._before = cuda.make("cuEventCreate", c_uint(2))  # CU_EVENT_DISABLE_TIMING
+                self._copied = cuda.make("cuEventCreate", c_uint(2 | 4))  # and CU_EVENT_INTERPROCESS
+        except HoldfastError:
+            self.close()
+            raise
 
     def has_room_for(self, layout: Layout) -> bool:
         pinned = len(self._pinned) if self._pinned else 0
@@ -42,6 +47,8 @@ class Staging:
             try:
                 self._address = cuda.make("cuMemAlloc_v2", c_size_t(size))
             except HoldfastError as error:
+                if error.code != "OUT_OF_MEMORY":
+                    raise
                 rule = f"there is no room for the copy of the state that a save needs, {size} bytes: {error.message}"
                 raise HoldfastError(error.code, rule) from error
             self._size = size
@@ -77,10 +84,8 @@ class Staging:
 
     def close(self) -> None:
         self._free()
-        with self._cuda as cuda:
-            for event in (self._before, self._copied):
-                cuda.call("cuEventDestroy_v2", c_uint64(event))
-            cuda.call("cuStreamDestroy_v2", c_uint64(self.stream))
+        made = [("cuEventDestroy_v2", self._before), ("cuEventDestroy_v2", self._copied), ("cuStreamDestroy_v2", self.stream)]
+        self._cuda.give_back(*[(name, c_uint64(handle)) for name, handle in made if handle])
         self._cuda.release()
 
     def _copies(self, layout: Layout) -> list[tuple[int, int, int]]:
@@ -108,13 +113,11 @@ class Staging:
                 raise HoldfastError("INVALID_STATE", f"{group}.{name} {rule}")
 
     def _free(self) -> None:
-        with self._cuda as cuda:
-            if self._pinned:
-                cuda.call("cuMemHostUnregister", c_void_p(_address_of(self._pinned)))
-                self._pinned = None
-            if self._size:
-                cuda.call("cuMemFree_v2", c_uint64(self._address))
-                self._size, self.opened_by = 0, None
+        if self._pinned:
+            self._cuda.give_back(("cuMemHostUnregister", c_void_p(_address_of(self._pinned))))
+        if self._size:
+            self._cuda.give_back(("cuMemFree_v2", c_uint64(self._address)))
+        self._pinned, self._size, self.opened_by = None, 0, None
 
 
 def _address_of(pages: mmap.mmap) -> int:

@@ -22,7 +22,10 @@ const RULES: Readonly<Record<string, Allowed>> = {
     imports: [/^hash-wasm$/],
   },
   "backend-webgpu": { entries: ["index.ts", "jax.ts"], imports: [/^@holdfast\/core$/, /^@jax-js\/jax$/] },
-  "backend-cuda": { entries: ["index.ts"], imports: [/^@holdfast\/core$/, /^koffi$/, /^node:/] },
+  "backend-cuda": {
+    entries: ["index.ts", "ipc/index.ts"],
+    imports: [/^@holdfast\/core$/, /^koffi$/, /^node:/],
+  },
   "file-root": { entries: ["index.ts"], imports: [/^@holdfast\/core$/, /^node:/] },
   "sink-fs": {
     entries: ["index.ts", "thread.ts"],
@@ -41,6 +44,10 @@ const RULES: Readonly<Record<string, Allowed>> = {
       /^(cli-progress|commander|picomatch|pretty-bytes)$/,
       /^node:/,
     ],
+  },
+  sidecar: {
+    entries: ["holdfast-sidecar.ts"],
+    imports: [/^@holdfast\/(core|backend-cuda|backend-cuda\/ipc|sink-fs)$/, /^node:/],
   },
   "sink-tar/browser": { entries: ["browser.ts"], imports: [/^@holdfast\/core$/, /^tar-stream$/] },
 };

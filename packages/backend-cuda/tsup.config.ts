@@ -1,7 +1,7 @@
 import { defineConfig } from "tsup";
 
 export default defineConfig({
-  entry: { index: "src/index.ts" },
+  entry: { index: "src/index.ts", ipc: "src/ipc/index.ts" },
   format: "esm",
   clean: true,
   target: "es2022",

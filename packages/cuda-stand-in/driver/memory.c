@@ -46,10 +46,43 @@ int is_pinned(uint64_t address, size_t size) {
   return 0;
 }
 
+static struct allocation *new_allocation(size_t size, int device) { /* lock held */
+  struct allocation *a = calloc(1, sizeof *a);
+  *a = (struct allocation){.base = device_base + next_offset, .size = size, .device = device, .next = allocations};
+  allocations = a;
+  next_offset += ((size + GAP - 1) & ~(GAP - 1)) + GAP;
+  return a;
+}
+
+int file_behind(uint64_t address, uint64_t *offset) {
+  *offset = address - device_base;
+  return shadow_file;
+}
+
+struct allocation *map_foreign(int file, uint64_t offset, size_t size, int device) {
+  struct allocation *a = new_allocation(size, device);
+  a->foreign = 1;
+  void *at = mmap(shadow_of(a->base), size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, offset);
+  if (at != MAP_FAILED) return a;
+  a->freed = 1;
+  return NULL;
+}
+
 static void free_allocation(struct allocation *a) { /* lock held */
   a->freed = 1;
+  if (a->foreign) { /* whoever still reads it finds nothing there */
+    mmap(shadow_of(a->base), a->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    return;
+  }
   used[a->device] -= a->size;
   fallocate(shadow_file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, a->base - device_base, a->size);
+}
+
+int unmap_foreign(uint64_t base) {
+  struct allocation *a = find_allocation(base, 1);
+  if (!a || a->base != base || !a->foreign) return 0;
+  free_allocation(a);
+  return 1;
 }
 
 void free_memory_of(int device) {
@@ -71,10 +104,7 @@ API cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytesize) {
   pthread_mutex_lock(&lock);
   int full = used[device] + size > settings.device_memory || next_offset + size > SPAN;
   if (!full) {
-    struct allocation *a = calloc(1, sizeof *a);
-    *a = (struct allocation){.base = device_base + next_offset, .size = size, .device = device, .next = allocations};
-    allocations = a;
-    next_offset += ((size + GAP - 1) & ~(GAP - 1)) + GAP;
+    struct allocation *a = new_allocation(size, device);
     used[device] += size;
     size_t total = 0;
     for (int i = 0; i < MAX_DEVICES; i++) total += used[i];
@@ -93,7 +123,7 @@ API cuMemFree_v2(CUdeviceptr dptr) {
   drain_device(device);
   pthread_mutex_lock(&lock);
   struct allocation *a = find_allocation(dptr, 1);
-  int known = a && a->base == dptr;
+  int known = a && a->base == dptr && !a->foreign;
   if (known) free_allocation(a);
   pthread_mutex_unlock(&lock);
   return known ? code : INVALID_VALUE;

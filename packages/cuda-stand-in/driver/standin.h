@@ -32,6 +32,7 @@ typedef struct CUstream_st *CUstream;
 typedef struct CUevent_st *CUevent;
 typedef struct CUmod_st *CUmodule;
 typedef struct CUfunc_st *CUfunction;
+typedef struct { char reserved[64]; } CUipcMemHandle, CUipcEventHandle;
 typedef struct { int type, id; } CUmemLocation;
 typedef struct { int srcAccessOrder; CUmemLocation srcLocHint, dstLocHint; unsigned int flags; } CUmemcpyAttributes;
 #endif
@@ -49,6 +50,8 @@ enum { MAX_DEVICES = 4 };
 #define MAGIC_STREAM 0x53545231u
 #define MAGIC_EVENT 0x45565431u
 #define STREAM_NON_BLOCKING 1u
+#define EVENT_NO_TIMING 2u
+#define EVENT_INTERPROCESS 4u
 
 /* ---- settings.c: what tests can set, what fails, and what is counted */
 
@@ -63,7 +66,7 @@ struct settings {
 extern struct settings settings;
 
 /* "Ours" are streams that were created NON_BLOCKING, "training" all others. */
-enum { IGNORE_OURS_FOR_TRAINING = 1, IGNORE_TRAINING_FOR_OURS = 2, IGNORE_OURS_FOR_OURS = 4 };
+enum { IGNORE_OURS_FOR_TRAINING = 1, IGNORE_TRAINING_FOR_OURS = 2, IGNORE_OURS_FOR_OURS = 4, IGNORE_OTHER_PROCESS = 8 };
 enum { HOLD_OURS = 1, HOLD_TRAINING = 2 };
 
 /* Counts the call; what it has to fail with, or OK. `device`: where its context is, or -1 if it needs none. */
@@ -100,7 +103,7 @@ CUresult cuMemHostUnregister(void *p);
 struct allocation {
   uint64_t base;
   size_t size;
-  int device, freed;
+  int device, freed, foreign; /* foreign: of another process, mapped into our addresses */
   struct allocation *next;
 };
 
@@ -112,6 +115,10 @@ int is_pinned(uint64_t address, size_t size);
 /* Where a device's bytes really are. */
 uint8_t *shadow_of(uint64_t address);
 void free_memory_of(int device);
+/* For ipc.c, with the lock held: the file that an address of ours lies in, and where; and the other way round. */
+int file_behind(uint64_t address, uint64_t *offset);
+struct allocation *map_foreign(int file, uint64_t offset, size_t size, int device);
+int unmap_foreign(uint64_t base);
 int write_memory(char *text, size_t room);
 
 /* ---- stream.c: streams and events */
@@ -142,6 +149,11 @@ int drain(CUstream stream, int device);
 void drain_device(int device);
 void start_legacy_streams(int devices);
 void free_streams_of(int device);
+/* What processes know of an event that they share. A process that dies leaves `done` behind `recorded` for good. */
+struct shared_event { uint64_t recorded, done; };
+/* For ipc.c: the file that has the event's, or -1 if it is not to be shared; and the event of such a file. */
+int file_of_event(CUevent event);
+CUevent event_of_file(int file, int device);
 int write_streams(char *text, size_t room);
 
 /* ---- copy.c */

@@ -1,10 +1,13 @@
 /* Streams and events: every stream is a FIFO that a thread of its own works off. */
+#define _GNU_SOURCE
 #include "standin.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 struct CUstream_st {
   unsigned int magic, flags;
@@ -16,11 +19,17 @@ struct CUstream_st {
 };
 
 /* One record of an event. Whoever waits, waits for the record that was the last when the wait was queued. */
-struct mark { int references, done, by_training; uint64_t time; };
+struct mark {
+  int references, done, by_training, foreign; /* foreign: recorded by another process */
+  uint64_t time;
+  struct shared_event *shared; /* NULL if no other process sees it; never unmapped */
+  uint64_t ticket; /* which record of the shared event */
+};
 
 struct CUevent_st {
   unsigned int magic;
-  int device;
+  int device, file; /* file: of the shared event, or -1 */
+  struct shared_event *shared;
   struct mark *last; /* NULL if it was never recorded */
 };
 
@@ -50,6 +59,22 @@ static void unreference(struct mark *mark) { /* lock held */
   if (mark && --mark->references == 0) free(mark);
 }
 
+static int is_done(const struct mark *mark) {
+  return mark->done || (mark->foreign && __atomic_load_n(&mark->shared->done, __ATOMIC_ACQUIRE) >= mark->ticket);
+}
+
+static void wait_for(const struct mark *mark) { /* lock held; returns now and then */
+  if (!mark->foreign) {
+    pthread_cond_wait(&changed, &lock);
+    return;
+  }
+  struct timespec until; /* another process does not wake us */
+  clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_nsec += 200000;
+  if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+  pthread_cond_timedwait(&changed, &lock, &until);
+}
+
 static void run(CUstream stream, struct work *work) { /* without the lock */
   pthread_mutex_lock(&lock);
   int moves = work->kind <= WORK_KERNEL, code = lost[stream->device];
@@ -63,12 +88,15 @@ static void run(CUstream stream, struct work *work) { /* without the lock */
   pthread_mutex_lock(&lock);
   if (code && !lost[stream->device]) lost[stream->device] = code;
   if (work->kind == WORK_WAIT) {
-    while (!work->mark->done && !lost[stream->device]) pthread_cond_wait(&changed, &lock);
+    while (!is_done(work->mark) && !lost[stream->device]) wait_for(work->mark);
     unreference(work->mark);
   }
   if (work->kind == WORK_RECORD) {
-    work->mark->done = 1;
-    work->mark->time = now();
+    struct mark *mark = work->mark;
+    mark->done = 1;
+    mark->time = now();
+    if (mark->shared && mark->shared->done < mark->ticket)
+      __atomic_store_n(&mark->shared->done, mark->ticket, __ATOMIC_RELEASE);
     unreference(work->mark);
   }
   stream->head = work->next;
@@ -132,16 +160,17 @@ static void append_mark(CUstream stream, enum work_kind kind, struct mark *mark)
   append(stream, work);
 }
 
-static struct mark *new_mark(CUstream stream) { /* lock held */
+static struct mark *new_mark(CUstream stream, struct shared_event *shared) { /* lock held */
   struct mark *mark = calloc(1, sizeof *mark);
-  *mark = (struct mark){.references = 1, .by_training = !is_ours(stream)};
+  *mark = (struct mark){.references = 1, .by_training = !is_ours(stream), .shared = shared};
+  if (shared) mark->ticket = __atomic_add_fetch(&shared->recorded, 1, __ATOMIC_ACQ_REL);
   append_mark(stream, WORK_RECORD, mark);
   return mark;
 }
 
 static void order_after(CUstream later, CUstream earlier) { /* lock held */
   if (!earlier->pending) return;
-  struct mark *mark = new_mark(earlier);
+  struct mark *mark = new_mark(earlier, NULL);
   append_mark(later, WORK_WAIT, mark);
   unreference(mark);
 }
@@ -231,8 +260,20 @@ API cuStreamSynchronize(CUstream hStream) {
 
 static int is_ignored(CUstream waiting, const struct mark *mark) {
   int mask = settings.ignored_waits;
+  if (mark->foreign) return mask & IGNORE_OTHER_PROCESS;
   if (!is_ours(waiting)) return !mark->by_training && (mask & IGNORE_TRAINING_FOR_OURS);
   return mask & (mark->by_training ? IGNORE_OURS_FOR_TRAINING : IGNORE_OURS_FOR_OURS);
+}
+
+/* The last record, by whichever process, or NULL. */
+static struct mark *last_of(CUevent event) { /* lock held */
+  uint64_t recorded = event->shared ? __atomic_load_n(&event->shared->recorded, __ATOMIC_ACQUIRE) : 0;
+  if (recorded && (!event->last || event->last->ticket < recorded)) {
+    unreference(event->last);
+    event->last = calloc(1, sizeof *event->last);
+    *event->last = (struct mark){.references = 1, .foreign = 1, .shared = event->shared, .ticket = recorded};
+  }
+  return event->last;
 }
 
 API cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags) {
@@ -241,23 +282,40 @@ API cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags) {
   pthread_mutex_lock(&lock);
   CUstream stream = stream_of(hStream, device);
   int known = stream && hEvent && hEvent->magic == MAGIC_EVENT;
-  if (known && hEvent->last && !is_ignored(stream, hEvent->last)) {
+  struct mark *last = known ? last_of(hEvent) : NULL;
+  if (last && !is_ignored(stream, last)) {
     keep_legacy_order(stream);
-    append_mark(stream, WORK_WAIT, hEvent->last);
+    append_mark(stream, WORK_WAIT, last);
   }
   pthread_mutex_unlock(&lock);
   return known ? OK : INVALID_HANDLE;
 }
 
-API cuEventCreate(CUevent *phEvent, unsigned int Flags) {
-  ENTER_DEVICE();
-  (void)Flags;
+CUevent event_of_file(int file, int device) {
+  struct shared_event *shared = NULL;
+  if (file >= 0) {
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (shared == MAP_FAILED) return NULL;
+  }
   CUevent event = calloc(1, sizeof *event);
-  *event = (struct CUevent_st){.magic = MAGIC_EVENT, .device = device};
+  *event = (struct CUevent_st){.magic = MAGIC_EVENT, .device = device, .file = file, .shared = shared};
   pthread_mutex_lock(&lock);
   live_events++;
   pthread_mutex_unlock(&lock);
-  *phEvent = event;
+  return event;
+}
+
+int file_of_event(CUevent event) { return event && event->magic == MAGIC_EVENT ? event->file : -1; }
+
+API cuEventCreate(CUevent *phEvent, unsigned int Flags) {
+  ENTER_DEVICE();
+  int shared = Flags & EVENT_INTERPROCESS, file = -1;
+  if (shared && !(Flags & EVENT_NO_TIMING)) return INVALID_VALUE;
+  if (shared) {
+    file = memfd_create("cuda-stand-in-event", MFD_CLOEXEC);
+    if (file < 0 || ftruncate(file, sizeof(struct shared_event))) abort();
+  }
+  *phEvent = event_of_file(file, device);
   return OK;
 }
 
@@ -269,7 +327,7 @@ API cuEventRecord(CUevent hEvent, CUstream hStream) {
   if (known) {
     keep_legacy_order(stream);
     unreference(hEvent->last);
-    hEvent->last = new_mark(stream);
+    hEvent->last = new_mark(stream, hEvent->shared);
   }
   pthread_mutex_unlock(&lock);
   return known ? OK : INVALID_HANDLE;
@@ -280,7 +338,8 @@ API cuEventQuery(CUevent hEvent) {
   (void)device;
   pthread_mutex_lock(&lock);
   int code = hEvent && hEvent->magic == MAGIC_EVENT ? OK : INVALID_HANDLE;
-  if (!code && hEvent->last && !hEvent->last->done && !settings.early_events) code = NOT_READY;
+  struct mark *last = code ? NULL : last_of(hEvent);
+  if (last && !is_done(last) && !settings.early_events) code = NOT_READY;
   pthread_mutex_unlock(&lock);
   return code;
 }
@@ -318,6 +377,7 @@ API cuEventDestroy_v2(CUevent hEvent) {
   if (known) {
     live_events--;
     hEvent->magic = 0;
+    if (hEvent->file >= 0) close(hEvent->file);
     unreference(hEvent->last);
     free(hEvent);
   }

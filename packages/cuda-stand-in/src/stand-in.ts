@@ -14,7 +14,7 @@ export interface Settings {
   /** Up to so long, at random, each copy begins late. */
   readonly jitter_us: number;
   readonly seed: number;
-  /** A sum of: 1, ours do not wait for training; 2, training does not wait for ours; 4, ours not for each other. */
+  /** A sum of: 1, ours do not wait for training; 2, training does not wait for ours; 4, ours not for each other; 8, nobody for other processes. */
   readonly ignored_waits: number;
   /** 1: events count as done as soon as they are recorded. */
   readonly early_events: number;

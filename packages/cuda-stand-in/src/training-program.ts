@@ -1,5 +1,8 @@
 import koffi from "koffi";
 
+/** CU_EVENT_DISABLE_TIMING, which CU_EVENT_INTERPROCESS needs beside itself. */
+const INTERPROCESS = 2 | 4;
+
 type Driver = (...parameters: readonly unknown[]) => number;
 
 /** The part of a program that owns CUDA memory and trains: allocations of one device, and a stream that changes them. */
@@ -45,6 +48,24 @@ export class TrainingProgram {
   write(ptr: bigint, bytes: Uint8Array): void {
     const types = ["uint64", "uint64", "void *", "size_t"];
     this.#current(() => this.#call("standinWrite", types, this.stream, ptr, bytes, bytes.byteLength));
+  }
+
+  /** The IPC handle by which another process opens the memory. */
+  exportMemory(ptr: bigint): Uint8Array {
+    const handle = new Uint8Array(64);
+    this.#current(() => this.#call("cuIpcGetMemHandle", ["void *", "uint64"], handle, ptr));
+    return handle;
+  }
+
+  /** Queues an event behind everything that was queued. It comes back as the IPC handle for another process. */
+  exportEvent(): Uint8Array {
+    const handle = new Uint8Array(64);
+    this.#current(() => {
+      const event = this.#out((out) => this.#call("cuEventCreate", ["void *", "uint"], out, INTERPROCESS));
+      this.#call("cuEventRecord", ["uint64", "uint64"], event, this.stream);
+      this.#call("cuIpcGetEventHandle", ["void *", "uint64"], handle, event);
+    });
+    return handle;
   }
 
   /** What the memory holds when everything that was queued is done. Holds the thread until then. */

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buildStandIn, cudaHeaders } from "@holdfast/cuda-stand-in";
 import { describe, expect, test } from "vitest";
-import { DECLARATIONS, type FunctionName, foreignTypes } from "./declarations";
+import { DECLARATIONS, type FunctionName, foreignTypes, IPC_HANDLE } from "./declarations";
 
 const headers = cudaHeaders();
 const compiler = ["cc", "gcc", "clang"].find((name) => spawnSync(name, ["--version"]).status === 0);
@@ -55,7 +55,7 @@ describe.runIf(comparable)("against a real cuda.h", () => {
 test("every parameter is of a type that we know how to pass", () => {
   const names = Object.keys(DECLARATIONS) as FunctionName[];
   const types = new Set(names.flatMap(foreignTypes));
-  expect([...types].sort()).toEqual(["int", "size_t", "uint32", "uint64", "void *"]);
+  expect([...types].sort()).toEqual(["int", "size_t", IPC_HANDLE, "uint32", "uint64", "void *"]);
   expect(foreignTypes("cuMemcpyAsync")).toEqual(["uint64", "uint64", "size_t", "uint64"]);
   expect(foreignTypes("cuMemAlloc_v2")).toEqual(["void *", "size_t"]);
 });

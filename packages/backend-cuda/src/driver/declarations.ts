@@ -33,6 +33,10 @@ export const DECLARATIONS = {
   cuPointerGetAttributes:
     "unsigned int numAttributes, CUpointer_attribute *attributes, void **data, CUdeviceptr ptr",
 
+  cuIpcOpenMemHandle_v2: "CUdeviceptr *pdptr, CUipcMemHandle handle, unsigned int Flags",
+  cuIpcCloseMemHandle: "CUdeviceptr dptr",
+  cuIpcOpenEventHandle: "CUevent *phEvent, CUipcEventHandle handle",
+
   cuMemcpyAsync: "CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream",
   // CUDA 12.8
   cuMemcpyBatchAsync:
@@ -51,10 +55,21 @@ export const DECLARATIONS = {
 type Declarations = typeof DECLARATIONS;
 export type FunctionName = keyof Declarations;
 
+/** Passed by value, unlike the handles that are pointers: the type that koffi has to be told, and its bytes. */
+export const IPC_HANDLE = "struct { char reserved[64]; }";
+interface IpcHandle {
+  readonly reserved: Uint8Array;
+}
+
 /** What is passed for a parameter: memory for a pointer, a number for a number, either kind for an address or handle. */
 type Parameter<C extends string> = C extends `${string}*${string}`
   ? ArrayBufferView | null
-  : C extends `${"int" | "unsigned int" | "size_t" | "CUdevice" | "CUresult"} ${string}`
+  : C extends `CUipc${string}`
+    ? IpcHandle
+    : NumberFor<C>;
+
+type NumberFor<C extends string> =
+  C extends `${"int" | "unsigned int" | "size_t" | "CUdevice" | "CUresult"} ${string}`
     ? number
     : number | bigint;
 
@@ -74,5 +89,6 @@ function foreignType(parameter: string): string {
   const type = parameter.slice(0, parameter.lastIndexOf(" "));
   if (type === "int" || type === "CUdevice" || type === "CUresult") return "int";
   if (type === "unsigned int") return "uint32";
+  if (type.startsWith("CUipc")) return IPC_HANDLE;
   return type === "size_t" ? "size_t" : "uint64"; // handles are pointers that only the driver looks behind
 }

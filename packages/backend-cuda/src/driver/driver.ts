@@ -1,6 +1,6 @@
 import type { HoldfastError } from "@holdfast/core";
 import type { LibraryHandle } from "koffi";
-import { type FunctionName, foreignTypes, type ParametersOf } from "./declarations";
+import { type FunctionName, foreignTypes, IPC_HANDLE, type ParametersOf } from "./declarations";
 import { CudaError, deviceFailure, SUCCESS } from "./errors";
 
 /** A stream, event, context, module or function: what the driver calls it by. */
@@ -72,7 +72,11 @@ export class Driver {
   #bound(name: FunctionName): (...parameters: readonly unknown[]) => number {
     const known = this.#functions.get(name);
     if (known) return known;
-    const bound = this.#library.func(name, "int", [...foreignTypes(name)]);
+    const { struct, array } = this.#koffi;
+    const types = foreignTypes(name).map((type) =>
+      type === IPC_HANDLE ? struct({ reserved: array("uint8", 64) }) : type,
+    );
+    const bound = this.#library.func(name, "int", types);
     this.#functions.set(name, bound);
     return bound;
   }

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import ctypes
+import mmap
+from ctypes import c_size_t, c_uint, c_uint64, c_void_p
+
+from .cuda import Cuda
+from .errors import HoldfastError
+from .layout import Layout, aligned
+from .sidecar import Sidecar
+from .tensors import HOST, UNKNOWN, Tensor
+
+_BLOCK = 2 << 20
+"""CUDA shares whole blocks of so many bytes: with one that is ours alone, the sidecar sees nothing else."""
+
+
+class Staging:
+    """One allocation that a state is copied to, and that the sidecar reads, and the event behind the copies.
+
+    What lies on the host is copied to pinned memory, and goes on from there by itself.
+    """
+
+    def __init__(self, cuda: Cuda):
+        self.opened_by: Sidecar | None = None
+        self._cuda = cuda
+        self._address = self._size = 0
+        self._pinned: mmap.mmap | None = None
+        self.stream = self._before = self._copied = 0
+        try:
+            with cuda:
+                self.stream = cuda.make("cuStreamCreate", c_uint(1))  # CU_STREAM_NON_BLOCKING
+                self._before = cuda.make("cuEventCreate", c_uint(2))  # CU_EVENT_DISABLE_TIMING
+                self._copied = cuda.make("cuEventCreate", c_uint(2 | 4))  # and CU_EVENT_INTERPROCESS
+        except HoldfastError:
+            self.close()
+            raise
+
+    def has_room_for(self, layout: Layout) -> bool:
+        pinned = len(self._pinned) if self._pinned else 0
+        return 0 < self._size >= layout.size and pinned >= layout.size - layout.host_start
+
+    def reallocate(self, layout: Layout) -> None:
+        """Nobody reads it, and the sidecar has closed it. Raises HoldfastError OUT_OF_MEMORY, DEVICE_ERROR."""
+        self._free()
+        size, host = max(_BLOCK, aligned(layout.size, _BLOCK)), layout.size - layout.host_start
+        with self._cuda as cuda:
+            try:
+                self._address = cuda.make("cuMemAlloc_v2", c_size_t(size))
+            except HoldfastError as error:
+                if error.code != "OUT_OF_MEMORY":
+                    raise
+                rule = f"there is no room for the copy of the state that a save needs, {size} bytes: {error.message}"
+                raise HoldfastError(error.code, rule) from error
+            self._size = size
+            if host:
+                pages = mmap.mmap(-1, aligned(host, mmap.PAGESIZE))
+                length, flags = c_size_t(len(pages)), c_uint(1)  # CU_MEMHOSTREGISTER_PORTABLE
+                cuda.call("cuMemHostRegister_v2", c_void_p(_address_of(pages)), length, flags)
+                self._pinned = pages
+
+    def handles(self) -> tuple[bytes, bytes]:
+        """By which the sidecar opens the memory and the event."""
+        memory, event = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
+        with self._cuda as cuda:
+            cuda.call("cuIpcGetMemHandle", memory, c_uint64(self._address))
+            cuda.call("cuIpcGetEventHandle", event, c_uint64(self._copied))
+        return memory.raw, event.raw
+
+    def copy(self, layout: Layout) -> None:
+        """Queues the copies behind what the tensors' streams have to do; those wait for the copies, and nobody else."""
+        streams = {tensor.stream for _, tensor in layout.on_device if tensor.stream is not None}
+        with self._cuda as cuda:
+            self._check_devices(layout.groups)
+            copies = self._copies(layout)
+            for stream in streams:
+                cuda.order(self._before, stream, self.stream)
+            cuda.copy(copies, self.stream)
+            cuda.call("cuEventRecord", c_uint64(self._copied), c_uint64(self.stream))
+            for stream in streams:
+                cuda.call("cuStreamWaitEvent", c_uint64(stream), c_uint64(self._copied), c_uint(0))
+            if any(tensor.stream is None for _, tensor in layout.on_device):
+                # Whoever changes them next cannot be told to wait.
+                cuda.call("cuStreamSynchronize", c_uint64(self.stream))
+
+    def close(self) -> None:
+        self._free()
+        made = [("cuEventDestroy_v2", self._before), ("cuEventDestroy_v2", self._copied), ("cuStreamDestroy_v2", self.stream)]
+        self._cuda.give_back(*[(name, c_uint64(handle)) for name, handle in made if handle])
+        self._cuda.release()
+
+    def _copies(self, layout: Layout) -> list[tuple[int, int, int]]:
+        start = self._address
+        copies = [(start + offset, tensor.address, tensor.size) for offset, tensor in layout.on_device]
+        if layout.on_host:
+            pinned, first = _address_of(self._pinned), layout.host_start
+            for offset, tensor in layout.on_host:
+                ctypes.memmove(pinned + offset - first, tensor.address, tensor.size)
+            copies.append((start + first, pinned, layout.size - first))
+        return copies
+
+    def _check_devices(self, groups: dict[str, dict[str, Tensor]]) -> None:
+        for group, names in groups.items():
+            for name, tensor in names.items():
+                if tensor.device in (HOST, self._cuda.ordinal) or not tensor.size:
+                    continue
+                device = self._cuda.device_of(tensor.address) if tensor.device == UNKNOWN else tensor.device
+                if device is None:
+                    rule = f"is at {tensor.address:#x}, where CUDA knows no memory of a device: was it freed?"
+                elif device != self._cuda.ordinal:
+                    rule = f"is on CUDA device {device}, and this Checkpointer on {self._cuda.ordinal}: pass device={device}"
+                else:
+                    continue
+                raise HoldfastError("INVALID_STATE", f"{group}.{name} {rule}")
+
+    def _free(self) -> None:
+        if self._pinned:
+            self._cuda.give_back(("cuMemHostUnregister", c_void_p(_address_of(self._pinned))))
+        if self._size:
+            self._cuda.give_back(("cuMemFree_v2", c_uint64(self._address)))
+        self._pinned, self._size, self.opened_by = None, 0, None
+
+
+def _address_of(pages: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(pages))

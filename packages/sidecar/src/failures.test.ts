@@ -1,0 +1,212 @@
+/** What goes wrong, as a trainer in Python is told. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { committedIn, describeTrainers, temporaryRoot } from "./testing/python";
+
+describeTrainers("a state that cannot be saved", {}, (trainers) => {
+  test.each([
+    [
+      "INVALID_STATE",
+      "model.t is not contiguous",
+      '{"model": {"t": program.tensor((2, 3), 0, strides=(4, 8))}}',
+    ],
+    [
+      "INVALID_STATE",
+      "model.t is of <c16, which safetensors cannot hold",
+      '{"model": {"t": program.tensor((2,), 0, "<c16")}}',
+    ],
+    ["INVALID_STATE", "model.t.a is at 0x10, where CUDA knows no memory", '{"model": {"t": {"a": nowhere}}}'],
+    [
+      "INVALID_STATE",
+      "model.a.b has the name a.b, as another",
+      '{"model": {"a.b": tensor, "a": {"b": tensor}}}',
+    ],
+    ["INVALID_STATE", "the state has to be a dict of groups", "[tensor]"],
+    ["INVALID_STATE", "model is a trainer.Tensor; a group holds named tensors", '{"model": tensor}'],
+    ["INVALID_STATE", "mo/del cannot be a file's name", '{"mo/del": {"t": tensor}}'],
+    ["NOT_JSON", "model.hook is a builtins.function", '{"model": {"t": tensor, "hook": lambda: 0}}'],
+    ["NOT_JSON", "metrics.loss is nan", '{"model": {"t": tensor}}, metrics={"loss": float("nan")}'],
+    ["NOT_JSON", "extra.a[1] is a builtins.bytes", '{"model": {"t": tensor}}, extra={"a": [1, b""]}'],
+    ["INVALID_ARGUMENT", "begin with no $", '{"model": {"t": tensor}}, extra={"$a": 1}'],
+    [
+      "INVALID_ARGUMENT",
+      "training has 'lr'; it can have epoch",
+      '{"model": {"t": tensor}}, training={"lr": 1}',
+    ],
+    ["INVALID_ARGUMENT", "training.epoch is -1", '{"model": {"t": tensor}}, training={"epoch": -1}'],
+  ])("%s: %s", async (code, message, state) => {
+    const root = temporaryRoot();
+    const { told, errors } = await trainers.run(
+      `
+program = Program()
+tensor = program.tensor((10,), 1)
+nowhere = program.tensor((10,), 1)
+nowhere.__cuda_array_interface__["data"] = (16, False)
+with Checkpointer(root) as checkpoints:
+    with Failure() as failure:
+        checkpoints.save(1, ${state}).wait()
+    tell(code=failure.code, message=failure.message)
+    tell(id=checkpoints.save(2, {"model": {"t": tensor}}).wait().id)`,
+      root,
+    );
+    expect(errors).toBe("");
+    expect(told).toEqual([{ code, message: expect.stringContaining(message) }, { id: "step-00000002" }]);
+    expect(await committedIn(root)).toEqual(["step-00000002"]);
+  });
+
+  test("INVALID_STATE: a tensor of another device", async () => {
+    const { told, errors } = await trainers.run(
+      `
+tensor = Program(device=1).tensor((10,), 1)
+with Checkpointer(root) as checkpoints, Failure() as failure:
+    checkpoints.save(1, {"model": {"t": tensor}})
+tell(code=failure.code, message=failure.message)`,
+      temporaryRoot(),
+      { CUDA_STANDIN: "devices=2" },
+    );
+    expect(errors).toBe("");
+    expect(told).toEqual([
+      {
+        code: "INVALID_STATE",
+        message: "model.t is on CUDA device 1, and this Checkpointer on 0: pass device=1",
+      },
+    ]);
+  });
+});
+
+describeTrainers("a driver that fails", {}, (trainers) => {
+  test("at any call: training is not held, nothing is left, and the next save works", async () => {
+    const root = temporaryRoot();
+    const { told, errors } = await trainers.run(
+      `
+import ctypes
+program = Program()
+tensor = program.tensor((1000,), 1)
+on_host = ctypes.create_string_buffer(b"host", 100)
+class Host:
+    __array_interface__ = {"shape": (100,), "typestr": "|u1", "data": (ctypes.addressof(on_host), False)}
+state = {"model": {"t": tensor, "h": Host()}}
+failed, nth = set(), 0
+while True:
+    nth += 1
+    before = sum(statistics()["calls"].values())
+    fail_call(nth)
+    checkpoints = Checkpointer(root, keep_last=1)
+    try:
+        first = checkpoints.save(nth, state)
+    except HoldfastError as failure:
+        first = None
+        assert failure.code == "DEVICE_ERROR", failure
+        failed.add(failure.message.split(" ")[0])
+    over = sum(statistics()["calls"].values()) - before < nth
+    fail_call(0)
+    call("cuCtxPushCurrent_v2", program.context)
+    call("cuStreamSynchronize", program.stream)
+    call("cuCtxPopCurrent_v2", byref(c_void_p()))
+    second = checkpoints.save(nth, state) if first is None else first
+    second.wait()
+    checkpoints.close()
+    left = left_over()
+    assert left == {"allocations": 1, "streams": 1, "contexts": 1}, (nth, left)
+    if over:
+        break
+tell(failed=sorted(failed), sound=nth > 20)`,
+      root,
+    );
+    expect(errors).toBe("");
+    expect(told).toEqual([
+      {
+        failed: expect.arrayContaining([
+          "cuInit",
+          "cuMemAlloc_v2",
+          "cuMemcpyBatchAsync_v2",
+          "cuIpcGetEventHandle",
+        ]),
+        sound: true,
+      },
+    ]);
+  });
+});
+
+describeTrainers("a machine that cannot save", {}, (trainers) => {
+  const SAVE = `
+program = Program()
+state = {"model": {"t": program.tensor((3 << 20,), 1, "|u1")}}
+with Failure() as failure, Checkpointer(ROOT, **OPTIONS) as checkpoints:
+    checkpoints.save(1, state).wait()
+tell(code=failure.code, message=failure.message)`;
+  const save = (directory = "root", options = "{}") =>
+    SAVE.replace("ROOT", directory).replace("OPTIONS", options);
+
+  test("OUT_OF_MEMORY: the device has no room for the copy", async () => {
+    const { told } = await trainers.run(save(), temporaryRoot(), { CUDA_STANDIN: "device_memory=6000000" });
+    expect(told).toEqual([
+      {
+        code: "OUT_OF_MEMORY",
+        message: expect.stringContaining(
+          "no room for the copy of the state that a save needs, 4194304 bytes",
+        ),
+      },
+    ]);
+  });
+
+  test("UNSUPPORTED: no CUDA driver", async () => {
+    const script = `
+import os
+os.environ["HOLDFAST_LIBCUDA"] = "/nowhere/libcuda.so.1"
+with Failure() as failure:
+    Checkpointer(root).save(1, {"model": {}})
+tell(code=failure.code, message=failure.message)`;
+    const { told } = await trainers.run(script, temporaryRoot());
+    expect(told).toEqual([
+      { code: "UNSUPPORTED", message: expect.stringContaining("there is no CUDA driver: install NVIDIA's") },
+    ]);
+  });
+
+  test("UNSUPPORTED: no sidecar", async () => {
+    const { told } = await trainers.run(save("root", '{"command": ["/nowhere/node"]}'), temporaryRoot());
+    expect(told).toEqual([{ code: "UNSUPPORTED", message: expect.stringContaining("/nowhere/node") }]);
+  });
+
+  test("ROOT_INVALID: the sidecar's own errors arrive with their codes", async () => {
+    const root = temporaryRoot();
+    writeFileSync(join(root, "file"), "");
+    const { told, errors } = await trainers.run(save('root + "/file"'), root);
+    expect(errors).toBe("");
+    expect(told).toEqual([{ code: "ROOT_INVALID", message: expect.stringContaining("file") }]);
+  });
+
+  test("SINK_FAILED: a sidecar that refuses its options says why on standard error", async () => {
+    const { told, errors } = await trainers.run(save("root", '{"keep_last": 0}'), temporaryRoot());
+    expect(told).toEqual([
+      { code: "SINK_FAILED", message: expect.stringContaining("ended with exit code 2") },
+    ]);
+    expect(errors).toContain("holdfast-sidecar: --keep-last is 0; it has to be a whole number ≥ 1");
+  });
+
+  test("on_failure is told instead of the next save", async () => {
+    const root = temporaryRoot();
+    writeFileSync(join(root, "file"), "");
+    const script = `
+program = Program()
+state = {"model": {"t": program.tensor((10,), 1)}}
+failures = []
+def note(failure, save):
+    failures.append([failure.code, save.step])
+with Checkpointer(root + "/file", on_failure=note) as checkpoints:
+    checkpoints.save(1, state).ended.wait()
+    checkpoints.save(2, state)
+tell(failures=failures)`;
+    const { told, errors } = await trainers.run(script, root);
+    expect(errors).toBe("");
+    expect(told).toEqual([
+      {
+        failures: [
+          ["ROOT_INVALID", 1],
+          ["ROOT_INVALID", 2],
+        ],
+      },
+    ]);
+  });
+});

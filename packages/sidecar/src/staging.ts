@@ -1,0 +1,52 @@
+import type { CudaTensor } from "@holdfast/backend-cuda";
+import { openIpcEvent, openIpcMemory } from "@holdfast/backend-cuda/ipc";
+import { byteLength, HoldfastError } from "@holdfast/core";
+import type { SaveOrder, StagedTensor } from "./messages";
+
+interface Handles {
+  readonly memory: Uint8Array;
+  readonly event: Uint8Array;
+  readonly device: number;
+}
+
+export type Staging = ReturnType<typeof openStaging>;
+
+/**
+ * The trainer's memory that it copies its tensors to, and the event behind its copies.
+ * @throws HoldfastError of `openIpcMemory` and `openIpcEvent`
+ */
+export function openStaging({ memory, event, device }: Handles) {
+  const opened = openIpcMemory({ handle: memory, device });
+  try {
+    const copied = openIpcEvent({ handle: event, device });
+    return {
+      /** The tensors of a save, once the device has copied them: what is queued from now on waits for that. */
+      stateOf({ groups }: SaveOrder) {
+        copied.holdBack();
+        const state: Record<string, ReadonlyMap<string, CudaTensor>> = {};
+        for (const [group, tensors] of groups)
+          state[group] = new Map(tensors.map((tensor) => [tensor.name, tensorAt(opened.ptr, tensor)]));
+        return state;
+      },
+      close() {
+        copied.close();
+        opened.close();
+      },
+    };
+  } catch (error) {
+    opened.close();
+    throw error;
+  }
+}
+
+/** That it lies within the memory is checked where it is read, by the driver's own knowledge. */
+function tensorAt(start: bigint, { dtype, shape, offset }: StagedTensor): CudaTensor {
+  return { ptr: start + BigInt(offset), byteLength: byteLength({ dtype, shape }), dtype, shape };
+}
+
+export function noStaging(): HoldfastError {
+  return new HoldfastError(
+    "INVALID_ARGUMENT",
+    "nothing can be saved before the memory that it lies in was opened",
+  );
+}

@@ -8,7 +8,8 @@ import { optionsOf } from "./options";
 import { Sidecar } from "./sidecar";
 
 // The trainer decides when we end, by closing our standard input: what asks the whole group to end asks it too.
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => {});
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"] as const)
+  process.on(signal, () => {});
 process.stdout.on("error", () => {}); // the trainer is dead, which standard input tells as well
 
 try {

@@ -70,6 +70,10 @@ export class Sidecar {
   async #save(request: number, order: SaveOrder): Promise<unknown> {
     const { checkpointer, answer } = this.#environment;
     if (!this.#staging) throw noStaging();
+    if (this.#draining.size > 0) {
+      const rule = "the save before is still being read: its copy would be taken for this one's";
+      throw new HoldfastError("INVALID_ARGUMENT", rule);
+    }
     const begun = performance.now();
     const save = checkpointer.save(saveRequest(order, this.#staging.stateOf(order)));
     const { committed } = save; // taken before it can fail, so that no other save tells of it

@@ -13,6 +13,7 @@ from .save import Save
 from .sidecar import Sidecar, default_command
 from .staging import Staging
 from .tensors import TensorReader
+from .turn import Turn
 from .tree import Tree, encode_extra, encode_metrics, encode_training, whole_number
 
 
@@ -54,6 +55,7 @@ class Checkpointer:
         self._staging: Staging | None = None
         self._saves: list[Save] = []  # that have not ended, or that nobody asked about
         self._closed = False
+        self._turn = Turn()  # the staging memory holds one save's copy
         _living.add(self)
         atexit.register(self.close)
 
@@ -75,6 +77,17 @@ class Checkpointer:
         Raises HoldfastError: of this save, before it began; of the sidecar that cannot be started; or of an earlier
         save that nobody asked about, and then this one is on its way all the same.
         """
+        with self._turn:
+            return self._save(step, state, metrics, training, extra)
+
+    def _save(
+        self,
+        step: int,
+        state: dict[str, Any],
+        metrics: dict[str, float] | None,
+        training: dict[str, Any] | None,
+        extra: dict[str, Any] | None,
+    ) -> Save | None:
         self._assert_open()
         if self._skips and not all(save.drained.is_set() for save in self._saves):
             self._raise_unseen(self._saves)
@@ -97,16 +110,18 @@ class Checkpointer:
 
     def prepare(self, state: dict[str, Any]) -> None:
         """Starts the sidecar, and allocates what saves of this state need, so that the first one does not stall."""
-        self._assert_open()
-        self._ready_for(Layout(self._read(state).groups))
+        with self._turn:
+            self._assert_open()
+            self._ready_for(Layout(self._read(state).groups))
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint of which every byte was read and found good. None only if there is none at all.
 
         Raises HoldfastError: NO_GOOD_CHECKPOINT if all are broken.
         """
-        self._assert_open()
-        found = self._running_sidecar().ask("latest")
+        with self._turn:
+            self._assert_open()
+            found = self._running_sidecar().ask("latest")
         return Checkpoint(found) if found else None
 
     def close(self) -> None:
@@ -116,7 +131,8 @@ class Checkpointer:
         """
         if self._closed:
             return
-        self._closed = True
+        with self._turn:
+            self._closed = True
         atexit.unregister(self.close)
         for save in self._saves:
             save.ended.wait()

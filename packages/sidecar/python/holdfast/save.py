@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from typing import Any, Callable, NamedTuple
 
 from .errors import HoldfastError
@@ -46,7 +47,8 @@ class Save(Request):
     def end(self, result: Any, failure: HoldfastError | None) -> None:
         super().end(result, failure)
         if failure and self._on_failure:
-            self._on_failure(failure, self)
+            # On a thread of its own: it may wait for other saves, and what it raises is Python's to print.
+            threading.Thread(target=self._on_failure, args=(failure, self), name="holdfast-failure", daemon=True).start()
 
     def unseen_failure(self) -> HoldfastError | None:
         """What nobody has asked about, once."""

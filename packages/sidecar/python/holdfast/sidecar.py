@@ -39,7 +39,8 @@ class Request:
 class Sidecar:
     def __init__(self, command: list[str]):
         try:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            # In a session of its own: what a terminal or a scheduler sends to the trainer's group is the trainer's.
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         except OSError as error:
             raise HoldfastError("UNSUPPORTED", f"the sidecar does not start ({command[0]}): {error}") from error
         self.death: HoldfastError | None = None
@@ -86,6 +87,16 @@ class Sidecar:
             pass
 
     def _read(self) -> None:
+        """Whatever ends it: nobody waits for answers any more."""
+        try:
+            self._read_answers()
+        except BaseException:
+            self._process.kill()
+            raise
+        finally:
+            self._die(self._process.wait())
+
+    def _read_answers(self) -> None:
         for line in self._process.stdout:
             message = json.loads(line)
             number, kind = message["request"], message["type"]
@@ -96,7 +107,6 @@ class Sidecar:
                 request = self._requests.pop(number)
             failure = HoldfastError(message["code"], message["message"]) if kind == "failed" else None
             request.end(message.get("result"), failure)
-        self._die(self._process.wait())
 
     def _die(self, code: int) -> None:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"

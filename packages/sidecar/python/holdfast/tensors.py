@@ -59,6 +59,9 @@ class TensorReader:
         """None if it is no tensor. Raises HoldfastError INVALID_STATE for one that cannot be saved."""
         if value is None or isinstance(value, (str, bytes, int, float, numbers.Number)):
             return None
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and isinstance(value, numpy.generic):
+            return None  # a number: the memory that its interface names is gone by now
         if self._torch is not None and isinstance(value, self._torch.Tensor):
             return self._of_torch(value, path)
         interface = getattr(value, "__cuda_array_interface__", None)

@@ -59,6 +59,21 @@ describeOnStandIn("snapshots", (standIn) => {
     snapshot.close();
   });
 
+  test.each([64 * MiB, 0])(
+    "allocations that lie side by side are copied one by one, as CUDA has it (budget: %i)",
+    async (limit) => {
+      const { program, backend } = trainer(standIn);
+      const state = createState(program, 3, MiB / 2);
+      const addresses = [...state.tensors.values()].map(({ ptr }) => Number(ptr));
+      expect(addresses.map((address) => address - (addresses[0] ?? 0))).toEqual([0, 2 * MiB, 4 * MiB]);
+      const snapshot = backend.snapshot(state.tensors, { device: new TestBudget(limit) });
+      expect(snapshot.mode).toBe(limit > 0 ? "device-copy" : "blocking");
+      const read = await readAll(snapshot, state, { reads: 1 });
+      expectBytes(read.slice(), concat(state.contents.values()));
+      snapshot.close();
+    },
+  );
+
   test("many saves hold no more than the second did", async () => {
     const { program, backend } = trainer(standIn);
     const state = createState(program, 20, 5000);

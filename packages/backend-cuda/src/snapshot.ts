@@ -43,7 +43,12 @@ export function takeSnapshot(
     session.pool.release(memory); // whoever gets it next is queued behind what is queued now
     throw error;
   }
-  return new CudaSnapshot(session, "device-copy", packedAt(memory.address, locations), memory);
+  return new CudaSnapshot(
+    session,
+    "device-copy",
+    packedAt(memory.address, memory.address + memory.byteLength, locations),
+    memory,
+  );
 }
 
 class CudaSnapshot implements Snapshot {

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 static const uint64_t SPAN = 1ull << 40; /* of addresses, for all devices */
-static const uint64_t GAP = 2 << 20; /* between allocations, so that running over the end of one is found out */
+static const uint64_t GRAIN = 2 << 20; /* allocations begin at multiples; those of other sizes have as much behind them */
 
 struct registration { uint64_t base; size_t size; int device; struct registration *next; };
 
@@ -28,7 +28,7 @@ void reserve_addresses(void) {
   shadow = mmap(NULL, SPAN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, shadow_file, 0);
   if (guarded == MAP_FAILED || shadow == MAP_FAILED) abort();
   device_base = (uint64_t)guarded;
-  next_offset = GAP;
+  next_offset = GRAIN;
 }
 
 int is_device_address(uint64_t address) { return address >= device_base && address - device_base < SPAN; }
@@ -50,7 +50,8 @@ static struct allocation *new_allocation(size_t size, int device) { /* lock held
   struct allocation *a = calloc(1, sizeof *a);
   *a = (struct allocation){.base = device_base + next_offset, .size = size, .device = device, .next = allocations};
   allocations = a;
-  next_offset += ((size + GAP - 1) & ~(GAP - 1)) + GAP;
+  /* As the real one's, those of whole multiples lie side by side; a copy that spans two is refused. */
+  next_offset += size % GRAIN ? ((size + GRAIN - 1) & ~(GRAIN - 1)) + GRAIN : size;
   return a;
 }
 

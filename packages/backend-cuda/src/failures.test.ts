@@ -238,6 +238,36 @@ describeOnStandIn("messages", (standIn) => {
 });
 
 describeOnStandIn("memory on loan", (standIn) => {
+  /** A read that takes so long that more queries fail than are worth waiting for. */
+  async function failToAsk(alsoFailing?: string) {
+    const scene = open(standIn, { room: 0, shared: true });
+    const snapshot = scene.backend.snapshot(scene.state.tensors, { device: scene.budget });
+    standIn.set({ failing_queries: INVALID_VALUE, op_us: 400_000 });
+    if (alsoFailing) standIn.failCall(1, 304, alsoFailing);
+    const error = await rejection(readAll(snapshot, scene.state, { into: scene.into, reads: 1 }));
+    const whole = same(scene.into, scene.wanted); // now, not later
+    standIn.set({ failing_queries: 0, op_us: 0 });
+    return { scene, snapshot, error, whole };
+  }
+
+  test("is not given back because nobody can be asked: the stream is waited for", async () => {
+    const { scene, snapshot, error, whole } = await failToAsk();
+    expect([error.code, whole]).toEqual(["DEVICE_ERROR", true]);
+    expect(error.message).toContain("cuEventQuery");
+    snapshot.close();
+    expect(await save(scene)).toBe(true);
+    close(scene, standIn);
+  });
+
+  test("the device counts as lost where not even that works", async () => {
+    const { scene, snapshot, error } = await failToAsk("cuStreamSynchronize");
+    expect(error.code).toBe("DEVICE_LOST");
+    expect(error.message).toContain("cuStreamSynchronize failed with CUDA_ERROR_OPERATING_SYSTEM");
+    snapshot.close();
+    expect(await save(scene)).toBe(error);
+    close(scene, standIn);
+  });
+
   test("is given back when what was queued before the failure is done, not before", async () => {
     const scene = open(standIn, { room: 0, shared: true });
     const snapshot = scene.backend.snapshot(scene.state.tensors, { device: scene.budget });

@@ -101,7 +101,7 @@ export class Session {
       }
       return taken;
     });
-    await this.#waits.done(event);
+    await this.#waits.done(event, stream);
     this.#idleEvents.push(event);
     if (failure) throw failure.error;
   }
@@ -111,7 +111,7 @@ export class Session {
     const { driver } = this.context;
     const code = driver.status("cuEventRecord", event, stream);
     if (code === SUCCESS) return;
-    driver.status("cuStreamSynchronize", stream);
+    this.context.synchronize(stream);
     throw driver.failure("cuEventRecord", code);
   }
 

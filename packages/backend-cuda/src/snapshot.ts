@@ -5,6 +5,7 @@ import {
   type SnapshotMode,
   type TensorRange,
 } from "@holdfast/core";
+import { refuseCapture } from "./capture";
 import { packedAt, planPacking, planRead, shifted } from "./copy-plan";
 import type { CopyMemory } from "./copy-pool";
 import type { Handle } from "./driver";
@@ -16,7 +17,7 @@ import type { Session } from "./session";
 /**
  * Freezes tensors as they stand after all that is queued on `training`, which waits for the copy on the device and
  * for nothing else. Where there is no room for one, the snapshot is blocking.
- * @throws HoldfastError of the driver; `training` waits for nothing then, and nothing is held
+ * @throws HoldfastError `UNSUPPORTED` while `training` is captured; of the driver; `training` waits for nothing then, and nothing is held
  */
 export function takeSnapshot(
   session: Session,
@@ -26,6 +27,7 @@ export function takeSnapshot(
 ): Snapshot {
   const plan = planPacking(locations);
   if (plan.byteLength === 0) return new CudaSnapshot(session, "device-copy", locations);
+  refuseCapture(session.context, training);
   const memory = session.pool.take(plan.byteLength, budget);
   if (!memory) {
     session.context.run(() => session.order(training, session.transfers));

@@ -26,6 +26,7 @@
 #define STANDIN_VERSION 13000
 #endif
 typedef int CUresult, CUdevice, CUpointer_attribute;
+typedef unsigned int CUstreamCaptureMode, CUstreamCaptureStatus;
 typedef unsigned long long CUdeviceptr;
 typedef struct CUctx_st *CUcontext;
 typedef struct CUstream_st *CUstream;
@@ -44,6 +45,7 @@ enum {
   OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_DEVICE = 100, INVALID_DEVICE = 101,
   INVALID_CONTEXT = 201, INVALID_PTX = 218, INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600,
   ILLEGAL_ADDRESS = 700, ALREADY_REGISTERED = 712, NOT_REGISTERED = 713, NOT_SUPPORTED = 801,
+  CAPTURE_UNSUPPORTED = 900, CAPTURE_IMPLICIT = 906,
 };
 
 enum { MAX_DEVICES = 4 };
@@ -61,6 +63,8 @@ struct settings {
   double op_us, jitter_us, seed;
   /* Mutants of the order, as sums of IGNORE_…; and events that count as done as soon as they are recorded. */
   double ignored_waits, early_events;
+  double failing_queries; /* what every cuEventQuery fails with; 0: nothing */
+  double capturing; /* sums of CAPTURING_…: who captures a graph, in global mode */
   double held; /* sums of HOLD_…: streams that do nothing until this is 0 again */
 };
 extern struct settings settings;
@@ -68,6 +72,7 @@ extern struct settings settings;
 /* "Ours" are streams that were created NON_BLOCKING, "training" all others. */
 enum { IGNORE_OURS_FOR_TRAINING = 1, IGNORE_TRAINING_FOR_OURS = 2, IGNORE_OURS_FOR_OURS = 4, IGNORE_OTHER_PROCESS = 8 };
 enum { HOLD_OURS = 1, HOLD_TRAINING = 2 };
+enum { CAPTURING_TRAINING = 1, CAPTURING_ELSEWHERE = 2 };
 
 /* Counts the call; what it has to fail with, or OK. `device`: where its context is, or -1 if it needs none. */
 int entered(const char *name, int device);
@@ -86,6 +91,8 @@ int write_calls(char *text, size_t room);
 /* The device of the context that is current on this thread, or -1. */
 int current_device(void);
 int context_depth(void);
+/* What this thread may call while another captures; 0 is the default. Prohibited calls fail, and end the capture. */
+int capture_mode(void);
 int primary_references(void);
 /* The error that the device's context will never get rid of, or OK. */
 extern int lost[MAX_DEVICES];

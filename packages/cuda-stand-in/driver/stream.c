@@ -258,6 +258,27 @@ API cuStreamSynchronize(CUstream hStream) {
   return drain(hStream, device);
 }
 
+static __thread CUstreamCaptureMode mode; /* the first one is the default: global */
+int capture_mode(void) { return mode; }
+
+API cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *exchanged) {
+  ENTER();
+  CUstreamCaptureMode before = mode;
+  mode = *exchanged;
+  *exchanged = before;
+  return OK;
+}
+
+API cuStreamIsCapturing(CUstream hStream, CUstreamCaptureStatus *captureStatus) {
+  ENTER_DEVICE();
+  pthread_mutex_lock(&lock);
+  CUstream stream = stream_of(hStream, device);
+  int capturing = (int)settings.capturing & CAPTURING_TRAINING && stream && !is_ours(stream);
+  pthread_mutex_unlock(&lock);
+  *captureStatus = capturing;
+  return !stream ? INVALID_HANDLE : capturing && stream == legacy[device] ? CAPTURE_IMPLICIT : OK;
+}
+
 static int is_ignored(CUstream waiting, const struct mark *mark) {
   int mask = settings.ignored_waits;
   if (mark->foreign) return mask & IGNORE_OTHER_PROCESS;
@@ -340,6 +361,7 @@ API cuEventQuery(CUevent hEvent) {
   int code = hEvent && hEvent->magic == MAGIC_EVENT ? OK : INVALID_HANDLE;
   struct mark *last = code ? NULL : last_of(hEvent);
   if (last && !is_done(last) && !settings.early_events) code = NOT_READY;
+  if (settings.failing_queries) code = settings.failing_queries;
   pthread_mutex_unlock(&lock);
   return code;
 }

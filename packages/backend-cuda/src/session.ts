@@ -31,7 +31,7 @@ export class Session {
   constructor(driver: Driver, ordinal: number) {
     this.context = new DeviceContext(driver, ordinal);
     this.copier = new Copier(this.context);
-    this.pool = new CopyPool(this.context);
+    this.pool = new CopyPool(this.context, (work) => this.#afterCopies(work));
     this.pinned = new PinnedMemory(this.context);
     this.slots = new Slots(this.pinned);
     this.#waits = new Waits(this.context);
@@ -39,7 +39,7 @@ export class Session {
       this.copies = this.#createStream();
       this.transfers = this.#createStream();
     } catch (error) {
-      this.close();
+      this.release();
       throw error;
     }
   }
@@ -50,8 +50,12 @@ export class Session {
     return this;
   }
 
-  /** Frees what is kept between saves. Who still uses it can go on; it is not used anew. */
+  /**
+   * Frees what is kept between saves, after the copies that are under way: CUDA does not say that freeing waits for
+   * them. Who still uses it can go on; it is not used anew.
+   */
   close(): void {
+    this.context.synchronize(this.copies);
     this.pool.close();
     this.release();
   }
@@ -60,6 +64,7 @@ export class Session {
   release(): void {
     if (--this.#users > 0) return;
     const { driver } = this.context;
+    this.#waits.close();
     this.copier.close();
     this.pinned.close();
     this.context.giveBack(() => {
@@ -104,6 +109,15 @@ export class Session {
     await this.#waits.done(event, stream);
     this.#idleEvents.push(event);
     if (failure) throw failure.error;
+  }
+
+  async #afterCopies(work: () => void): Promise<void> {
+    try {
+      await this.finish(this.copies, () => {});
+    } catch {
+      this.context.synchronize(this.copies);
+    }
+    work();
   }
 
   /** Where it fails, everything on the stream is waited for at once: the thread is held, for once. */

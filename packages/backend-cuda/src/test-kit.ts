@@ -44,6 +44,7 @@ const DEFAULTS = {
   early_events: 0,
   failing_queries: 0,
   capturing: 0,
+  eager_free: 0,
   held: 0,
 };
 

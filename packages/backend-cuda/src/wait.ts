@@ -42,6 +42,12 @@ export class Waits {
     });
   }
 
+  /** Ends what is left of waits. Call it when all that they are for is done. */
+  close(): void {
+    for (const wait of this.#waits) wait.resolve();
+    this.#waits = [];
+  }
+
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
@@ -53,6 +59,7 @@ export class Waits {
   #look(): void {
     this.#scheduled = false;
     const waiting = this.#waits;
+    if (waiting.length === 0) return;
     let open = waiting;
     try {
       open = this.#context.run(() => waiting.filter((wait) => !this.#ended(wait)));

@@ -85,7 +85,7 @@ int submit_copies(CUstream stream, int device, struct copy *copies, size_t count
     return there || by_kernel ? OK : INVALID_VALUE;
   }
   struct work *work = calloc(1, sizeof *work);
-  *work = (struct work){.kind = WORK_COPY, .copies = copies, .count = count};
+  *work = (struct work){.kind = WORK_COPY, .copies = copies, .count = count, .by_kernel = by_kernel};
   int code = submit(stream, device, work);
   return !code && blocks ? drain(stream, device) : code; /* pageable memory holds the caller */
 }

@@ -116,12 +116,12 @@ API cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytesize) {
   return full ? OUT_OF_MEMORY : OK;
 }
 
-/* Waits for the device, as the real one does. */
+/* Waits for the device, as the real one mostly does. */
 API cuMemFree_v2(CUdeviceptr dptr) {
   int device = current_device();
   int code = entered(__func__, device);
   if (device < 0) return INVALID_CONTEXT;
-  drain_device(device);
+  if (!settings.eager_free) drain_device(device);
   pthread_mutex_lock(&lock);
   struct allocation *a = find_allocation(dptr, 1);
   int known = a && a->base == dptr && !a->foreign;

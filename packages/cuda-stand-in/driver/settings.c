@@ -13,7 +13,7 @@ static const struct { const char *name; double *value; } known[] = {
   {"h2d_gbps", &settings.h2d_gbps}, {"d2d_gbps", &settings.d2d_gbps}, {"op_us", &settings.op_us},
   {"jitter_us", &settings.jitter_us}, {"seed", &settings.seed}, {"ignored_waits", &settings.ignored_waits},
   {"early_events", &settings.early_events}, {"failing_queries", &settings.failing_queries},
-  {"capturing", &settings.capturing}, {"held", &settings.held},
+  {"capturing", &settings.capturing}, {"eager_free", &settings.eager_free}, {"held", &settings.held},
 };
 
 PUBLIC int standinSet(const char *name, double value) {

@@ -65,6 +65,7 @@ struct settings {
   double ignored_waits, early_events;
   double failing_queries; /* what every cuEventQuery fails with; 0: nothing */
   double capturing; /* sums of CAPTURING_…: who captures a graph, in global mode */
+  double eager_free; /* 1: freeing and unloading wait for nothing, which is all that CUDA promises */
   double held; /* sums of HOLD_…: streams that do nothing until this is 0 again */
 };
 extern struct settings settings;
@@ -138,6 +139,7 @@ struct work {
   enum work_kind kind;
   struct copy *copies; /* WORK_COPY; freed with the work */
   size_t count;
+  int by_kernel; /* WORK_COPY */
   uint8_t *owned; /* a buffer that is freed with the work */
   int (*kernel)(const struct work *); /* WORK_KERNEL */
   uint64_t to; /* WORK_SET, WORK_KERNEL */
@@ -154,6 +156,8 @@ int submit(CUstream stream, int device, struct work *work);
 /* Waits until a stream has done everything. Call without the lock. */
 int drain(CUstream stream, int device);
 void drain_device(int device);
+/* Whether a stream has yet to run a kernel. */
+int has_kernels(int device);
 void start_legacy_streams(int devices);
 void free_streams_of(int device);
 /* What processes know of an event that they share. A process that dies leaves `done` behind `recorded` for good. */

@@ -218,6 +218,15 @@ void drain_device(int device) {
   pthread_mutex_unlock(&lock);
 }
 
+int has_kernels(int device) {
+  int found = 0;
+  pthread_mutex_lock(&lock);
+  for (CUstream s = streams; s; s = s->next)
+    for (struct work *w = s->device == device ? s->head : NULL; w; w = w->next) found |= w->by_kernel || w->kind == WORK_KERNEL;
+  pthread_mutex_unlock(&lock);
+  return found;
+}
+
 static void stop(CUstream stream) { /* lock held; what is queued is still done */
   stream->stopped = 1;
   stream->magic = 0;

@@ -22,6 +22,8 @@ export interface Settings {
   readonly failing_queries: number;
   /** A sum of: 1, training's streams are captured into a graph; 2, another thread captures, in global mode. */
   readonly capturing: number;
+  /** 1: freeing memory and unloading modules wait for nothing, which is all that CUDA promises. */
+  readonly eager_free: number;
   /** A sum of: 1, our streams stand still; 2, those of training do. */
   readonly held: number;
 }

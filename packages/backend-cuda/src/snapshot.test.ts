@@ -59,6 +59,20 @@ describeOnStandIn("snapshots", (standIn) => {
     snapshot.close();
   });
 
+  test("CUDA is asked once for each allocation, in whatever order tensors lie in them", () => {
+    const { program, backend } = trainer(standIn);
+    const bases = Array.from({ length: 20 }, () => program.allocate(4000));
+    const tensor = { byteLength: 40, dtype: "F32", shape: [10] } as const;
+    const tensors = new Map(
+      Array.from({ length: 1000 }, (_, i) => {
+        const base = bases[(i * 7) % bases.length] ?? 0n; // the next one is always in another
+        return [`t${i}`, { ...tensor, ptr: base + 80n * BigInt(Math.floor(i / bases.length)) }] as const;
+      }),
+    );
+    const calls = callsOf(() => backend.snapshot(tensors, { device: new TestBudget(MiB) }).close());
+    expect(calls.cuPointerGetAttributes).toBe(20);
+  });
+
   test.each([64 * MiB, 0])(
     "allocations that lie side by side are copied one by one, as CUDA has it (budget: %i)",
     async (limit) => {

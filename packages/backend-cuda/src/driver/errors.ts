@@ -2,10 +2,12 @@ import { type ErrorCode, HoldfastError } from "@holdfast/core";
 
 /** Results of calls that are no failure, or that we answer ourselves. The values are of cuda.h. */
 export const SUCCESS = 0;
+export const INVALID_VALUE = 1;
 const OUT_OF_MEMORY = 2;
 export const NO_DEVICE = 100;
 export const NOT_READY = 600;
 export const ALREADY_REGISTERED = 712;
+export const NOT_SUPPORTED = 801;
 
 /**
  * After one of these a context is of no use any more: every call that follows fails, and its memory is gone.

@@ -1,7 +1,7 @@
 /** Whatever call fails, in whatever order: the save rejects, nothing leaks, training goes on, and the next save works. */
 import { type Backend, isHoldfastError, type Snapshot } from "@holdfast/core";
 import { type StandIn, TrainingProgram } from "@holdfast/cuda-stand-in";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { cudaBackend } from "./backend";
 import type { CudaTensor } from "./tensor";
 import {
@@ -233,6 +233,36 @@ describeOnStandIn("messages", (standIn) => {
     );
     expect(error.cause).toMatchObject({ name: "CudaError", call: "cuMemcpyAsync", code: 1 });
     standIn.failNothing();
+    close(scene, standIn);
+  });
+});
+
+describeOnStandIn("meanings", (standIn) => {
+  test.each([
+    [46, "cuDevicePrimaryCtxRetain", "UNSUPPORTED", "Another process has the device for itself"],
+    [810, "cuMemcpyAsync", "DEVICE_LOST", "CUDA_ERROR_MPS_CLIENT_TERMINATED"],
+    [911, "cuMemcpyAsync", "DEVICE_LOST", "CUDA_ERROR_EXTERNAL_DEVICE"],
+  ])("%i of %s is %s", async (code, call, meaning, text) => {
+    const scene = open(standIn, { room: 64 * MiB, shared: true });
+    standIn.failCall(1, code, call);
+    const error = await thrown(() => scene.backend.snapshot(scene.state.tensors, { device: scene.budget }));
+    expect(error.code).toBe(meaning);
+    expect(error.message).toContain(text);
+    close(scene, standIn);
+  });
+
+  test("a process without shared memory left is out of memory", async () => {
+    const scene = open(standIn, { room: 64 * MiB, shared: false });
+    class NoMemory {
+      constructor() {
+        throw new RangeError("WebAssembly.Memory(): could not allocate memory");
+      }
+    }
+    const memory = vi.spyOn(WebAssembly, "Memory").mockImplementation(NoMemory as never);
+    const outcome = await save(scene);
+    memory.mockRestore();
+    expect(isHoldfastError(outcome, "OUT_OF_MEMORY") && outcome.cause).toBeInstanceOf(RangeError);
+    expect(await save(scene)).toBe(true);
     close(scene, standIn);
   });
 });

@@ -76,14 +76,34 @@ export class Session {
 
   /** What is queued on `later` from now on happens after what is queued on `earlier` by now. In a current context. */
   order(earlier: Handle, later: Handle): void {
-    const { driver } = this.context;
+    const event = this.mark(earlier);
+    try {
+      this.follow(event, later);
+    } finally {
+      this.unmark(event);
+    }
+  }
+
+  /** An event behind what is queued on a stream by now, until `unmark`. In a current context. */
+  mark(stream: Handle): Handle {
     const event = this.#takeEvent();
     try {
-      driver.call("cuEventRecord", event, earlier);
-      driver.call("cuStreamWaitEvent", later, event, 0);
-    } finally {
-      this.#idleEvents.push(event); // the wait is for this record, whatever the event is used for next
+      this.context.driver.call("cuEventRecord", event, stream);
+    } catch (error) {
+      this.unmark(event);
+      throw error;
     }
+    return event;
+  }
+
+  /** What is queued on `stream` from now on happens after what `event` marks. In a current context. */
+  follow(event: Handle, stream: Handle): void {
+    this.context.driver.call("cuStreamWaitEvent", stream, event, 0);
+  }
+
+  /** Whoever follows already goes on to wait for what was marked, whatever the event is used for next. */
+  unmark(event: Handle): void {
+    this.#idleEvents.push(event);
   }
 
   /**
@@ -107,7 +127,7 @@ export class Session {
       return taken;
     });
     await this.#waits.done(event, stream);
-    this.#idleEvents.push(event);
+    this.unmark(event);
     if (failure) throw failure.error;
   }
 

@@ -193,6 +193,25 @@ describeOnStandIn("snapshots", (standIn) => {
       snapshot.close();
     });
 
+    test.each([MiB, 16_000])("a read waits for no snapshot but its own (budget: %i)", async (limit) => {
+      const { program, backend } = trainer(standIn);
+      const state = createState(program, 4, 1000);
+      const device = new TestBudget(limit);
+      const first = backend.snapshot(state.tensors, { device });
+      program.synchronize();
+      standIn.set({ held: 2 }); // training stands still, and the next copy with it
+      const before = concat(state.contents.values());
+      const after = state.overwrite(3);
+      const second = backend.snapshot(state.tensors, { device });
+      expect([first.mode, second.mode]).toEqual(["device-copy", limit < MiB ? "blocking" : "device-copy"]);
+      expectBytes((await readAll(first, state)).slice(), before); // or the test hangs
+      first.close();
+      const read = readAll(second, state);
+      standIn.set({ held: 0 });
+      expectBytes((await read).slice(), after);
+      second.close();
+    });
+
     test("a blocking save is staged when the last byte was read, also where the read was aborted", async () => {
       const { program, backend } = trainer(standIn);
       const state = createState(program, 4, 1000);

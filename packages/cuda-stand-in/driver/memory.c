@@ -12,7 +12,7 @@
 static const uint64_t SPAN = 1ull << 40; /* of addresses, for all devices */
 static const uint64_t GRAIN = 2 << 20; /* allocations begin at multiples; those of other sizes have as much behind them */
 
-struct registration { uint64_t base; size_t size; int device; struct registration *next; };
+struct registration { uint64_t base; size_t size; int device, portable; struct registration *next; };
 
 static struct allocation *allocations;
 static struct registration *registrations;
@@ -40,9 +40,9 @@ struct allocation *find_allocation(uint64_t address, size_t size) {
   return NULL;
 }
 
-int is_pinned(uint64_t address, size_t size) {
+int is_pinned(uint64_t address, size_t size, int device) {
   for (struct registration *r = registrations; r; r = r->next)
-    if (address >= r->base && address + size <= r->base + r->size) return 1;
+    if ((r->portable || r->device == device) && address >= r->base && address + size <= r->base + r->size) return 1;
   return 0;
 }
 
@@ -139,7 +139,6 @@ API cuMemGetInfo_v2(size_t *free, size_t *total) {
 
 API cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags) {
   ENTER_DEVICE();
-  (void)Flags;
   uint64_t base = (uint64_t)p;
   pthread_mutex_lock(&lock);
   int taken = 0;
@@ -147,7 +146,7 @@ API cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags) {
     taken |= base < r->base + r->size && r->base < base + bytesize;
   if (!taken) {
     struct registration *r = malloc(sizeof *r);
-    *r = (struct registration){base, bytesize, device, registrations};
+    *r = (struct registration){base, bytesize, device, Flags & HOST_REGISTER_PORTABLE, registrations};
     registrations = r;
   }
   pthread_mutex_unlock(&lock);
@@ -173,7 +172,7 @@ API cuMemHostGetDevicePointer_v2(CUdeviceptr *pdptr, void *p, unsigned int Flags
   ENTER_DEVICE();
   (void)Flags;
   pthread_mutex_lock(&lock);
-  int pinned = is_pinned((uint64_t)p, 1);
+  int pinned = is_pinned((uint64_t)p, 1, device);
   pthread_mutex_unlock(&lock);
   *pdptr = (CUdeviceptr)p;
   return pinned ? OK : INVALID_VALUE;
@@ -184,10 +183,9 @@ enum { MEMORY_TYPE = 2, DEVICE_ORDINAL = 9, RANGE_START = 11, RANGE_SIZE = 12 };
 /* As the real one: a pointer that CUDA does not know is no error, its attributes are zeros. */
 API cuPointerGetAttributes(unsigned int numAttributes, CUpointer_attribute *attributes, void **data, CUdeviceptr ptr) {
   ENTER_DEVICE();
-  (void)device;
   pthread_mutex_lock(&lock);
   struct allocation *a = find_allocation(ptr, 1);
-  int host = !a && is_pinned(ptr, 1), code = OK;
+  int host = !a && is_pinned(ptr, 1, device), code = OK;
   for (unsigned int i = 0; i < numAttributes; i++) {
     switch ((int)attributes[i]) {
       case MEMORY_TYPE: *(unsigned int *)data[i] = a ? 2 : host; break;

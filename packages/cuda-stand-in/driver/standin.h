@@ -52,6 +52,7 @@ enum { MAX_DEVICES = 4 };
 #define MAGIC_STREAM 0x53545231u
 #define MAGIC_EVENT 0x45565431u
 #define STREAM_NON_BLOCKING 1u
+#define HOST_REGISTER_PORTABLE 1u
 #define EVENT_NO_TIMING 2u
 #define EVENT_INTERPROCESS 4u
 
@@ -119,7 +120,8 @@ void reserve_addresses(void);
 int is_device_address(uint64_t address);
 /* The live allocation that has all of these bytes, or NULL. */
 struct allocation *find_allocation(uint64_t address, size_t size);
-int is_pinned(uint64_t address, size_t size);
+/* For copies of this device. */
+int is_pinned(uint64_t address, size_t size, int device);
 /* Where a device's bytes really are. */
 uint8_t *shadow_of(uint64_t address);
 void free_memory_of(int device);
@@ -139,7 +141,8 @@ struct work {
   enum work_kind kind;
   struct copy *copies; /* WORK_COPY; freed with the work */
   size_t count;
-  int by_kernel; /* WORK_COPY */
+  int by_kernel, pageable; /* WORK_COPY; pageable: of host memory that is not pinned */
+  int device;
   uint8_t *owned; /* a buffer that is freed with the work */
   int (*kernel)(const struct work *); /* WORK_KERNEL */
   uint64_t to; /* WORK_SET, WORK_KERNEL */

@@ -185,6 +185,7 @@ static void keep_legacy_order(CUstream stream) { /* lock held */
 }
 
 int submit(CUstream handle, int device, struct work *work) {
+  work->device = device;
   pthread_mutex_lock(&lock);
   CUstream stream = stream_of(handle, device);
   if (stream) {

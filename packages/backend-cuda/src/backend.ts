@@ -51,7 +51,7 @@ export function cudaBackend({ device = 0, stream = 0n }: CudaBackendOptions = {}
     async prepare(tensors, options) {
       const { context, pool, copier } = opened();
       const { byteLength } = planPacking(locateReadable(tensors, context));
-      if (byteLength > 0) pool.prepare(byteLength, options.device);
+      if (byteLength > 0) await pool.prepare(byteLength, options.device);
       copier.prepare();
     },
     async restore(tensors, source, signal) {

@@ -36,17 +36,18 @@ function locateAll(tensors: Tensors, context: DeviceContext, refuse: Refuse): Lo
       } catch (cause) {
         throw refuse(name, messageOf(cause), cause);
       }
-      const location = { address: Number(tensor.ptr), byteLength: tensor.byteLength };
-      const rule = location.byteLength > 0 && ruleBrokenBy(location, pointers, context.ordinal);
-      if (rule) throw refuse(name, rule);
+      const location = locate(tensor, pointers, context.ordinal);
+      if (typeof location === "string") throw refuse(name, location);
       locations.set(name, location);
     }
   });
   return locations;
 }
 
-function ruleBrokenBy(location: Location, pointers: Pointers, device: number): string | undefined {
-  const { address, byteLength } = location;
+/** Where a tensor's bytes lie, or what is wrong with that. */
+function locate({ ptr, byteLength }: CudaTensor, pointers: Pointers, device: number): Location | string {
+  const address = Number(ptr);
+  if (byteLength === 0) return { address, byteLength, end: address };
   const at = `0x${address.toString(16)}`;
   const allocation = pointers.allocationAt(address);
   if (!allocation) return `CUDA knows no memory at ${at}: it was freed, or is of another process`;
@@ -58,7 +59,7 @@ function ruleBrokenBy(location: Location, pointers: Pointers, device: number): s
   const left = allocation.end - address;
   if (byteLength > left)
     return `it has ${byteLength} bytes, and the allocation that ${at} is in has ${left} from there`;
-  return undefined;
+  return { address, byteLength, end: allocation.end };
 }
 
 function refuseOverlaps(locations: Locations): void {

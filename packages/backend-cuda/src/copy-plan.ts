@@ -1,4 +1,4 @@
-/** Plans copies: what lies side by side, before as after, takes one. */
+/** Plans copies: what lies side by side in one allocation, before as after, takes one. */
 import { HoldfastError, type TensorRange } from "@holdfast/core";
 import type { Copy, Location, Locations } from "./location";
 
@@ -12,11 +12,18 @@ export interface CopyPlan {
 class Packing implements CopyPlan {
   readonly copies: { readonly to: number; readonly from: number; byteLength: number }[] = [];
   byteLength = 0;
+  /** Of the allocation that the last copy is from. */
+  #end = 0;
 
-  add(from: number, byteLength: number): void {
+  /** Adds [start, end) of a tensor. */
+  add({ address, end: limit }: Location, start: number, end: number): void {
+    const [from, byteLength] = [address + start, end - start];
     const last = this.copies.at(-1);
-    if (last && last.from + last.byteLength === from) last.byteLength += byteLength;
-    else if (byteLength > 0) this.copies.push({ to: this.byteLength, from, byteLength });
+    if (last && last.from + last.byteLength === from && from < this.#end) last.byteLength += byteLength;
+    else if (byteLength > 0) {
+      this.copies.push({ to: this.byteLength, from, byteLength });
+      this.#end = limit;
+    }
     this.byteLength += byteLength;
   }
 }
@@ -24,16 +31,16 @@ class Packing implements CopyPlan {
 /** Plans to pack tensors one after another, in their order, with no gap: so that any stretch of them is one copy. */
 export function planPacking(locations: Locations): CopyPlan {
   const packing = new Packing();
-  for (const { address, byteLength } of locations.values()) packing.add(address, byteLength);
+  for (const location of locations.values()) packing.add(location, 0, location.byteLength);
   return packing;
 }
 
-/** Where they lie when that was done. */
-export function packedAt(address: number, locations: Locations): Locations {
+/** Where they lie when that was done, in one allocation up to `end`. */
+export function packedAt(address: number, end: number, locations: Locations): Locations {
   const packed = new Map<string, Location>();
   let at = address;
   for (const [name, { byteLength }] of locations) {
-    packed.set(name, { address: at, byteLength });
+    packed.set(name, { address: at, byteLength, end });
     at += byteLength;
   }
   return packed;
@@ -49,7 +56,7 @@ export function planRead(
   byteLength: number,
 ): readonly Copy[] {
   const packing = new Packing();
-  for (const range of ranges) packing.add(addressOf(range, locations), range.end - range.start);
+  for (const range of ranges) packing.add(locationOf(range, locations), range.start, range.end);
   if (packing.byteLength !== byteLength) {
     throw new HoldfastError(
       "INVALID_ARGUMENT",
@@ -73,7 +80,7 @@ export function shifted(copies: readonly Copy[], address: number): readonly Copy
   return copies.map(({ to, from, byteLength }) => ({ to: address + to, from, byteLength }));
 }
 
-function addressOf({ name, start, end }: TensorRange, locations: Locations): number {
+function locationOf({ name, start, end }: TensorRange, locations: Locations): Location {
   const location = locations.get(name);
   if (!location) throw new HoldfastError("INVALID_ARGUMENT", `the snapshot has no tensor ${name}`);
   const whole = Number.isSafeInteger(start) && Number.isSafeInteger(end);
@@ -83,5 +90,5 @@ function addressOf({ name, start, end }: TensorRange, locations: Locations): num
       `tensor ${name} has ${location.byteLength} bytes, and not the range [${start}, ${end})`,
     );
   }
-  return location.address + start;
+  return location;
 }

@@ -1,7 +1,7 @@
 /** Whatever call fails, in whatever order: the save rejects, nothing leaks, training goes on, and the next save works. */
 import { type Backend, isHoldfastError, type Snapshot } from "@holdfast/core";
 import { type StandIn, TrainingProgram } from "@holdfast/cuda-stand-in";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { cudaBackend } from "./backend";
 import type { CudaTensor } from "./tensor";
 import {
@@ -237,9 +237,70 @@ describeOnStandIn("messages", (standIn) => {
   });
 });
 
+describeOnStandIn("meanings", (standIn) => {
+  test.each([
+    [46, "cuDevicePrimaryCtxRetain", "UNSUPPORTED", "Another process has the device for itself"],
+    [810, "cuMemcpyAsync", "DEVICE_LOST", "CUDA_ERROR_MPS_CLIENT_TERMINATED"],
+    [911, "cuMemcpyAsync", "DEVICE_LOST", "CUDA_ERROR_EXTERNAL_DEVICE"],
+  ])("%i of %s is %s", async (code, call, meaning, text) => {
+    const scene = open(standIn, { room: 64 * MiB, shared: true });
+    standIn.failCall(1, code, call);
+    const error = await thrown(() => scene.backend.snapshot(scene.state.tensors, { device: scene.budget }));
+    expect(error.code).toBe(meaning);
+    expect(error.message).toContain(text);
+    close(scene, standIn);
+  });
+
+  test("a process without shared memory left is out of memory", async () => {
+    const scene = open(standIn, { room: 64 * MiB, shared: false });
+    class NoMemory {
+      constructor() {
+        throw new RangeError("WebAssembly.Memory(): could not allocate memory");
+      }
+    }
+    const memory = vi.spyOn(WebAssembly, "Memory").mockImplementation(NoMemory as never);
+    const outcome = await save(scene);
+    memory.mockRestore();
+    expect(isHoldfastError(outcome, "OUT_OF_MEMORY") && outcome.cause).toBeInstanceOf(RangeError);
+    expect(await save(scene)).toBe(true);
+    close(scene, standIn);
+  });
+});
+
 describeOnStandIn("memory on loan", (standIn) => {
+  /** A read that takes so long that more queries fail than are worth waiting for. */
+  async function failToAsk(alsoFailing?: string) {
+    const scene = open(standIn, { room: 0, shared: true });
+    const snapshot = scene.backend.snapshot(scene.state.tensors, { device: scene.budget });
+    standIn.set({ failing_queries: INVALID_VALUE, op_us: 400_000 });
+    if (alsoFailing) standIn.failCall(1, 304, alsoFailing);
+    const error = await rejection(readAll(snapshot, scene.state, { into: scene.into, reads: 1 }));
+    const whole = same(scene.into, scene.wanted); // now, not later
+    standIn.set({ failing_queries: 0, op_us: 0 });
+    return { scene, snapshot, error, whole };
+  }
+
+  test("is not given back because nobody can be asked: the stream is waited for", async () => {
+    const { scene, snapshot, error, whole } = await failToAsk();
+    expect([error.code, whole]).toEqual(["DEVICE_ERROR", true]);
+    expect(error.message).toContain("cuEventQuery");
+    snapshot.close();
+    expect(await save(scene)).toBe(true);
+    close(scene, standIn);
+  });
+
+  test("the device counts as lost where not even that works", async () => {
+    const { scene, snapshot, error } = await failToAsk("cuStreamSynchronize");
+    expect(error.code).toBe("DEVICE_LOST");
+    expect(error.message).toContain("cuStreamSynchronize failed with CUDA_ERROR_OPERATING_SYSTEM");
+    snapshot.close();
+    expect(await save(scene)).toBe(error);
+    close(scene, standIn);
+  });
+
   test("is given back when what was queued before the failure is done, not before", async () => {
     const scene = open(standIn, { room: 0, shared: true });
+    expect(await save(scene)).toBe(true); // from here on a refusal is no lack of support
     const snapshot = scene.backend.snapshot(scene.state.tensors, { device: scene.budget });
     standIn.set({ held: 1 });
     standIn.failCall(1, INVALID_VALUE, "cuMemcpyBatchAsync_v2"); // the large tensor is queued by then

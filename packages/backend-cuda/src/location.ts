@@ -3,6 +3,8 @@ export interface Location {
   /** A device address. They have less than 53 bits. */
   readonly address: number;
   readonly byteLength: number;
+  /** Where its allocation ends. What lies behind may be another, side by side with it: no copy spans two. */
+  readonly end: number;
 }
 
 export type Locations = ReadonlyMap<string, Location>;

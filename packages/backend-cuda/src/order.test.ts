@@ -81,6 +81,7 @@ describeOnStandIn("with jitter", (standIn) => {
       const wanted = state.overwrite(round);
       return { wanted, snapshot: backend.snapshot(state.tensors, { device: new TestBudget(64 * MiB) }) };
     });
+    program.synchronize(); // both copies are there
     const size = TENSORS * ELEMENTS * 4;
     const outcomes: Outcome[] = [];
     for (const { wanted, snapshot } of taken) {

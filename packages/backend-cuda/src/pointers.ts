@@ -13,12 +13,17 @@ const ATTRIBUTES = Int32Array.of(2, 9, 11, 12);
 /** CU_MEMORYTYPE_HOST */
 const HOST = 1;
 
-/** Asks CUDA about addresses, in a current context. It remembers the last answer: neighbours share allocations. */
+/**
+ * Asks CUDA about addresses, in a current context: one query an allocation, which copies nothing, and without which
+ * freed memory would go unnoticed. What it answers is remembered.
+ */
 export class Pointers {
   readonly #driver: Driver;
-  readonly #answers = new BigUint64Array(16); // large enough that it does not lie where V8 moves things
-  /** Where the driver puts each answer. */
+  readonly #answers = new Uint32Array(32); // large enough that it does not lie where V8 moves things
+  /** Where the driver puts each answer, which has up to 64 bits. */
   readonly #places: BigUint64Array;
+  /** By where they start. */
+  readonly #known: Allocation[] = [];
   #last: Allocation | undefined;
 
   constructor(driver: Driver) {
@@ -29,12 +34,46 @@ export class Pointers {
 
   /** The allocation that the address lies in; undefined if there is none (any more). @throws HoldfastError of the driver */
   allocationAt(address: number): Allocation | undefined {
-    if (this.#last && address >= this.#last.start && address < this.#last.end) return this.#last;
-    this.#answers.fill(0n);
-    this.#driver.call("cuPointerGetAttributes", ATTRIBUTES.length, ATTRIBUTES, this.#places, address);
-    const [kind = 0, device = 0, start = 0, size = 0] = [...this.#answers].map(Number);
-    if (kind === 0) return undefined;
-    this.#last = { kind: kind === HOST ? "host" : "device", device, start, end: start + size };
+    if (this.#last && has(this.#last, address)) return this.#last;
+    const place = this.#placeOf(address);
+    const before = this.#known[place - 1];
+    this.#last = before && has(before, address) ? before : this.#ask(address, place);
     return this.#last;
   }
+
+  #ask(address: number, place: number): Allocation | undefined {
+    this.#answers.fill(0);
+    this.#driver.call("cuPointerGetAttributes", ATTRIBUTES.length, ATTRIBUTES, this.#places, address);
+    const kind = this.#answer(0);
+    if (kind === 0) return undefined;
+    const [device, start] = [this.#answer(1), this.#answer(2)];
+    const allocation = {
+      kind: kind === HOST ? "host" : "device",
+      device,
+      start,
+      end: start + this.#answer(3),
+    } as const;
+    this.#known.splice(place, 0, allocation);
+    return allocation;
+  }
+
+  #answer(index: number): number {
+    const [low = 0, high = 0] = [this.#answers[2 * index], this.#answers[2 * index + 1]];
+    return low + high * 2 ** 32;
+  }
+
+  /** How many of those that are known start at the address or before it. */
+  #placeOf(address: number): number {
+    let [low, high] = [0, this.#known.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#known[middle]?.start ?? 0) <= address) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+function has({ start, end }: Allocation, address: number): boolean {
+  return address >= start && address < end;
 }

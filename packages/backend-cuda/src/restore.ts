@@ -1,4 +1,5 @@
 import { HoldfastError, type TensorBatch, type TensorPart, type TensorSource } from "@holdfast/core";
+import { refuseCapture } from "./capture";
 import type { Handle } from "./driver";
 import type { Copy, Locations } from "./location";
 import type { Session } from "./session";
@@ -15,6 +16,7 @@ export async function fillTensors(
   training: Handle,
   signal?: AbortSignal,
 ): Promise<void> {
+  refuseCapture(session.context, training);
   session.context.run(() => session.order(training, session.transfers));
   const filling = new Filling(session, locations);
   try {

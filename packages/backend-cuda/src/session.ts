@@ -31,7 +31,7 @@ export class Session {
   constructor(driver: Driver, ordinal: number) {
     this.context = new DeviceContext(driver, ordinal);
     this.copier = new Copier(this.context);
-    this.pool = new CopyPool(this.context);
+    this.pool = new CopyPool(this.context, (work) => this.#afterCopies(work));
     this.pinned = new PinnedMemory(this.context);
     this.slots = new Slots(this.pinned);
     this.#waits = new Waits(this.context);
@@ -39,7 +39,7 @@ export class Session {
       this.copies = this.#createStream();
       this.transfers = this.#createStream();
     } catch (error) {
-      this.close();
+      this.release();
       throw error;
     }
   }
@@ -50,8 +50,12 @@ export class Session {
     return this;
   }
 
-  /** Frees what is kept between saves. Who still uses it can go on; it is not used anew. */
+  /**
+   * Frees what is kept between saves, after the copies that are under way: CUDA does not say that freeing waits for
+   * them. Who still uses it can go on; it is not used anew.
+   */
   close(): void {
+    this.context.synchronize(this.copies);
     this.pool.close();
     this.release();
   }
@@ -60,6 +64,7 @@ export class Session {
   release(): void {
     if (--this.#users > 0) return;
     const { driver } = this.context;
+    this.#waits.close();
     this.copier.close();
     this.pinned.close();
     this.context.giveBack(() => {
@@ -71,14 +76,34 @@ export class Session {
 
   /** What is queued on `later` from now on happens after what is queued on `earlier` by now. In a current context. */
   order(earlier: Handle, later: Handle): void {
-    const { driver } = this.context;
+    const event = this.mark(earlier);
+    try {
+      this.follow(event, later);
+    } finally {
+      this.unmark(event);
+    }
+  }
+
+  /** An event behind what is queued on a stream by now, until `unmark`. In a current context. */
+  mark(stream: Handle): Handle {
     const event = this.#takeEvent();
     try {
-      driver.call("cuEventRecord", event, earlier);
-      driver.call("cuStreamWaitEvent", later, event, 0);
-    } finally {
-      this.#idleEvents.push(event); // the wait is for this record, whatever the event is used for next
+      this.context.driver.call("cuEventRecord", event, stream);
+    } catch (error) {
+      this.unmark(event);
+      throw error;
     }
+    return event;
+  }
+
+  /** What is queued on `stream` from now on happens after what `event` marks. In a current context. */
+  follow(event: Handle, stream: Handle): void {
+    this.context.driver.call("cuStreamWaitEvent", stream, event, 0);
+  }
+
+  /** Whoever follows already goes on to wait for what was marked, whatever the event is used for next. */
+  unmark(event: Handle): void {
+    this.#idleEvents.push(event);
   }
 
   /**
@@ -101,9 +126,18 @@ export class Session {
       }
       return taken;
     });
-    await this.#waits.done(event);
-    this.#idleEvents.push(event);
+    await this.#waits.done(event, stream);
+    this.unmark(event);
     if (failure) throw failure.error;
+  }
+
+  async #afterCopies(work: () => void): Promise<void> {
+    try {
+      await this.finish(this.copies, () => {});
+    } catch {
+      this.context.synchronize(this.copies);
+    }
+    work();
   }
 
   /** Where it fails, everything on the stream is waited for at once: the thread is held, for once. */
@@ -111,7 +145,7 @@ export class Session {
     const { driver } = this.context;
     const code = driver.status("cuEventRecord", event, stream);
     if (code === SUCCESS) return;
-    driver.status("cuStreamSynchronize", stream);
+    this.context.synchronize(stream);
     throw driver.failure("cuEventRecord", code);
   }
 

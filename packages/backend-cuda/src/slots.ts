@@ -19,7 +19,10 @@ export class Slot {
     this.#pinned = pinned;
   }
 
-  /** Pinned memory for what comes from, or goes to, memory that is not. Allocated when it is first needed. */
+  /**
+   * Pinned memory for what comes from, or goes to, memory that is not. Allocated when it is first needed.
+   * @throws HoldfastError `OUT_OF_MEMORY`; of the driver
+   */
   get bounce(): { readonly bytes: Uint8Array; readonly address: number } {
     this.#memory ??= allocate();
     const address = this.#pinned.addressOf(this.#memory);
@@ -31,7 +34,15 @@ export class Slot {
 
 function allocate(): Uint8Array {
   const pages = BOUNCE_BYTES / WASM_PAGE;
-  return new Uint8Array(new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }).buffer);
+  try {
+    return new Uint8Array(new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }).buffer);
+  } catch (cause) {
+    throw new HoldfastError(
+      "OUT_OF_MEMORY",
+      `there are no ${BOUNCE_BYTES} bytes of shared memory for a transfer: lower memory.host, or free memory of the process`,
+      { cause },
+    );
+  }
 }
 
 /** Bounds how many transfers are under way. First come, first served. */

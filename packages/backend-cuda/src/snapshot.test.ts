@@ -44,7 +44,7 @@ describeOnStandIn("snapshots", (standIn) => {
       snapshot = backend.snapshot(tensors, { device });
     });
     expect(copying).toMatchObject({ cuMemcpyBatchAsync_v2: 3, cuPointerGetAttributes: 1 });
-    expect(Object.values(copying).reduce((sum, count) => sum + count, 0)).toBeLessThan(20);
+    expect(Object.values(copying).reduce((sum, count) => sum + count, 0)).toBeLessThan(30);
 
     const into = sharedMemory(bytes.byteLength);
     const ranges = names.map((name) => ({ name, start: 0, end: 40 }));
@@ -58,6 +58,35 @@ describeOnStandIn("snapshots", (standIn) => {
     expectBytes(into.slice(), bytes);
     snapshot.close();
   });
+
+  test("CUDA is asked once for each allocation, in whatever order tensors lie in them", () => {
+    const { program, backend } = trainer(standIn);
+    const bases = Array.from({ length: 20 }, () => program.allocate(4000));
+    const tensor = { byteLength: 40, dtype: "F32", shape: [10] } as const;
+    const tensors = new Map(
+      Array.from({ length: 1000 }, (_, i) => {
+        const base = bases[(i * 7) % bases.length] ?? 0n; // the next one is always in another
+        return [`t${i}`, { ...tensor, ptr: base + 80n * BigInt(Math.floor(i / bases.length)) }] as const;
+      }),
+    );
+    const calls = callsOf(() => backend.snapshot(tensors, { device: new TestBudget(MiB) }).close());
+    expect(calls.cuPointerGetAttributes).toBe(20);
+  });
+
+  test.each([64 * MiB, 0])(
+    "allocations that lie side by side are copied one by one, as CUDA has it (budget: %i)",
+    async (limit) => {
+      const { program, backend } = trainer(standIn);
+      const state = createState(program, 3, MiB / 2);
+      const addresses = [...state.tensors.values()].map(({ ptr }) => Number(ptr));
+      expect(addresses.map((address) => address - (addresses[0] ?? 0))).toEqual([0, 2 * MiB, 4 * MiB]);
+      const snapshot = backend.snapshot(state.tensors, { device: new TestBudget(limit) });
+      expect(snapshot.mode).toBe(limit > 0 ? "device-copy" : "blocking");
+      const read = await readAll(snapshot, state, { reads: 1 });
+      expectBytes(read.slice(), concat(state.contents.values()));
+      snapshot.close();
+    },
+  );
 
   test("many saves hold no more than the second did", async () => {
     const { program, backend } = trainer(standIn);
@@ -162,6 +191,25 @@ describeOnStandIn("snapshots", (standIn) => {
       standIn.set({ held: 0 });
       expectBytes((await read).slice(), before);
       snapshot.close();
+    });
+
+    test.each([MiB, 16_000])("a read waits for no snapshot but its own (budget: %i)", async (limit) => {
+      const { program, backend } = trainer(standIn);
+      const state = createState(program, 4, 1000);
+      const device = new TestBudget(limit);
+      const first = backend.snapshot(state.tensors, { device });
+      program.synchronize();
+      standIn.set({ held: 2 }); // training stands still, and the next copy with it
+      const before = concat(state.contents.values());
+      const after = state.overwrite(3);
+      const second = backend.snapshot(state.tensors, { device });
+      expect([first.mode, second.mode]).toEqual(["device-copy", limit < MiB ? "blocking" : "device-copy"]);
+      expectBytes((await readAll(first, state)).slice(), before); // or the test hangs
+      first.close();
+      const read = readAll(second, state);
+      standIn.set({ held: 0 });
+      expectBytes((await read).slice(), after);
+      second.close();
     });
 
     test("a blocking save is staged when the last byte was read, also where the read was aborted", async () => {

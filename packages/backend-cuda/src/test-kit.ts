@@ -42,6 +42,9 @@ const DEFAULTS = {
   jitter_us: 0,
   ignored_waits: 0,
   early_events: 0,
+  failing_queries: 0,
+  capturing: 0,
+  eager_free: 0,
   held: 0,
 };
 
@@ -69,8 +72,9 @@ export function trainer(
 }
 
 export function expectNothingLeft(standIn: StandIn): void {
-  const { allocations, pins, streams, events, modules, contexts, contextDepth } = standIn.statistics();
-  const left = { allocations, pins, streams, events, modules, contexts, contextDepth };
+  const { allocations, pins, streams, events, modules, contexts, contextDepth, captureMode } =
+    standIn.statistics();
+  const left = { allocations, pins, streams, events, modules, contexts, contextDepth, captureMode };
   const nothing = {
     allocations: 0,
     pins: 0,
@@ -79,6 +83,7 @@ export function expectNothingLeft(standIn: StandIn): void {
     modules: 0,
     contexts: 0,
     contextDepth: 0,
+    captureMode: 0,
   };
   expect(left).toEqual(nothing);
 }

@@ -3,11 +3,13 @@ import { type DeviceContext, type Handle, NOT_READY, SUCCESS } from "./driver";
 
 /** What is done within some 100 µs is found in so many turns of the event loop; after that it is looked for each ms. */
 const TURNS = 4;
-/** A query that fails says nothing of the work that it asks about; if so many do, nobody will ever know. */
+/** A query that fails says nothing of the work that it asks about; after so many the stream is waited for instead. */
 const MOST_FAILURES = 100;
 
 interface Wait {
   readonly event: Handle;
+  /** What it was recorded on. */
+  readonly stream: Handle;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
   failures: number;
@@ -29,15 +31,21 @@ export class Waits {
   }
 
   /**
-   * Resolves when the device has done what came before the event's last record. If it rejects, that is done as well,
-   * or the device is lost: memory that it wrote to can be used again.
+   * Resolves when the device has done what came before the event's last record, on `stream`. If it rejects, that is done
+   * as well, or the device is lost: memory that it wrote to can be used again.
    */
-  done(event: Handle): Promise<void> {
+  done(event: Handle, stream: Handle): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#waits.push({ event, resolve, reject, failures: 0, failure: undefined });
+      this.#waits.push({ event, stream, resolve, reject, failures: 0, failure: undefined });
       this.#turns = 0;
       this.#schedule();
     });
+  }
+
+  /** Ends what is left of waits. Call it when all that they are for is done. */
+  close(): void {
+    for (const wait of this.#waits) wait.resolve();
+    this.#waits = [];
   }
 
   #schedule(): void {
@@ -51,6 +59,7 @@ export class Waits {
   #look(): void {
     this.#scheduled = false;
     const waiting = this.#waits;
+    if (waiting.length === 0) return;
     let open = waiting;
     try {
       open = this.#context.run(() => waiting.filter((wait) => !this.#ended(wait)));
@@ -79,9 +88,11 @@ export class Waits {
   /** Whether there is nothing more to wait for. Until there is, the device may go on writing. */
   #failed(wait: Wait, error: unknown): boolean {
     wait.failure ??= error;
-    wait.failures++;
-    const over = isHoldfastError(error, "DEVICE_LOST") || wait.failures > MOST_FAILURES;
-    if (over) wait.reject(error);
-    return over;
+    if (!this.#context.lost) {
+      if (++wait.failures < MOST_FAILURES) return false;
+      this.#context.synchronize(wait.stream); // the thread is held, for once
+    }
+    wait.reject(this.#context.lost ?? wait.failure);
+    return true;
   }
 }

@@ -23,19 +23,19 @@ void sleep_until(uint64_t time) {
   while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR) {}
 }
 
-/* Whether all of it is there. Kernels reach host memory only where it is pinned. */
-static int exists(uint64_t address, size_t size, int by_kernel) { /* lock held */
+/* Whether all of it is there. Kernels, and copies that do not hold their caller, need host memory to be pinned. */
+static int exists(uint64_t address, size_t size, int pinned, int device) { /* lock held */
   if (is_device_address(address)) return find_allocation(address, size) != NULL;
-  return !by_kernel || is_pinned(address, size);
+  return !pinned || is_pinned(address, size, device);
 }
 
 uint8_t *bytes_at(uint64_t address) {
   return is_device_address(address) ? shadow_of(address) : (uint8_t *)address;
 }
 
-static int run_copy(const struct copy *copy) {
+static int run_copy(const struct copy *copy, int pinned, int device) {
   pthread_mutex_lock(&lock);
-  int there = exists(copy->to, copy->size, 0) && exists(copy->from, copy->size, 0);
+  int there = exists(copy->to, copy->size, pinned, device) && exists(copy->from, copy->size, pinned, device);
   pthread_mutex_unlock(&lock);
   if (!there) return ILLEGAL_ADDRESS;
   int way = !is_device_address(copy->to) ? 0 : !is_device_address(copy->from) ? 1 : 2;
@@ -52,14 +52,14 @@ static int run_copy(const struct copy *copy) {
 }
 
 int run_copies(const struct work *work) {
-  int code = OK;
-  for (size_t i = 0; i < work->count && !code; i++) code = run_copy(&work->copies[i]);
+  int code = OK, pinned = !work->owned && !work->pageable;
+  for (size_t i = 0; i < work->count && !code; i++) code = run_copy(&work->copies[i], pinned, work->device);
   return code;
 }
 
 int run_set(const struct work *work) {
   pthread_mutex_lock(&lock);
-  int there = exists(work->to, work->size, 1);
+  int there = exists(work->to, work->size, 1, work->device);
   pthread_mutex_unlock(&lock);
   if (!there) return ILLEGAL_ADDRESS;
   memset(bytes_at(work->to), work->value, work->size);
@@ -73,8 +73,8 @@ int submit_copies(CUstream stream, int device, struct copy *copies, size_t count
   for (size_t i = 0; i < count; i++) {
     const uint64_t ends[] = {copies[i].to, copies[i].from};
     for (int end = 0; end < 2; end++) {
-      there &= exists(ends[end], copies[i].size, by_kernel);
-      blocks |= !is_device_address(ends[end]) && !is_pinned(ends[end], copies[i].size);
+      there &= exists(ends[end], copies[i].size, by_kernel, device);
+      blocks |= !is_device_address(ends[end]) && !is_pinned(ends[end], copies[i].size, device);
     }
   }
   pageable += blocks;
@@ -85,7 +85,7 @@ int submit_copies(CUstream stream, int device, struct copy *copies, size_t count
     return there || by_kernel ? OK : INVALID_VALUE;
   }
   struct work *work = calloc(1, sizeof *work);
-  *work = (struct work){.kind = WORK_COPY, .copies = copies, .count = count};
+  *work = (struct work){.kind = WORK_COPY, .copies = copies, .count = count, .by_kernel = by_kernel, .pageable = blocks};
   int code = submit(stream, device, work);
   return !code && blocks ? drain(stream, device) : code; /* pageable memory holds the caller */
 }

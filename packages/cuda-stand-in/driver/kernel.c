@@ -76,6 +76,7 @@ API cuModuleUnload(CUmodule hmod) {
   int device = current_device();
   int code = entered(__func__, device);
   if (device < 0) return INVALID_CONTEXT;
+  if (settings.eager_free && has_kernels(device)) lost[device] = ILLEGAL_ADDRESS; /* their code is gone */
   free(hmod->image);
   free(hmod);
   modules--;

@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 static const uint64_t SPAN = 1ull << 40; /* of addresses, for all devices */
-static const uint64_t GAP = 2 << 20; /* between allocations, so that running over the end of one is found out */
+static const uint64_t GRAIN = 2 << 20; /* allocations begin at multiples; those of other sizes have as much behind them */
 
-struct registration { uint64_t base; size_t size; int device; struct registration *next; };
+struct registration { uint64_t base; size_t size; int device, portable; struct registration *next; };
 
 static struct allocation *allocations;
 static struct registration *registrations;
@@ -28,7 +28,7 @@ void reserve_addresses(void) {
   shadow = mmap(NULL, SPAN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, shadow_file, 0);
   if (guarded == MAP_FAILED || shadow == MAP_FAILED) abort();
   device_base = (uint64_t)guarded;
-  next_offset = GAP;
+  next_offset = GRAIN;
 }
 
 int is_device_address(uint64_t address) { return address >= device_base && address - device_base < SPAN; }
@@ -40,9 +40,9 @@ struct allocation *find_allocation(uint64_t address, size_t size) {
   return NULL;
 }
 
-int is_pinned(uint64_t address, size_t size) {
+int is_pinned(uint64_t address, size_t size, int device) {
   for (struct registration *r = registrations; r; r = r->next)
-    if (address >= r->base && address + size <= r->base + r->size) return 1;
+    if ((r->portable || r->device == device) && address >= r->base && address + size <= r->base + r->size) return 1;
   return 0;
 }
 
@@ -50,7 +50,8 @@ static struct allocation *new_allocation(size_t size, int device) { /* lock held
   struct allocation *a = calloc(1, sizeof *a);
   *a = (struct allocation){.base = device_base + next_offset, .size = size, .device = device, .next = allocations};
   allocations = a;
-  next_offset += ((size + GAP - 1) & ~(GAP - 1)) + GAP;
+  /* As the real one's, those of whole multiples lie side by side; a copy that spans two is refused. */
+  next_offset += size % GRAIN ? ((size + GRAIN - 1) & ~(GRAIN - 1)) + GRAIN : size;
   return a;
 }
 
@@ -115,12 +116,12 @@ API cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytesize) {
   return full ? OUT_OF_MEMORY : OK;
 }
 
-/* Waits for the device, as the real one does. */
+/* Waits for the device, as the real one mostly does. */
 API cuMemFree_v2(CUdeviceptr dptr) {
   int device = current_device();
   int code = entered(__func__, device);
   if (device < 0) return INVALID_CONTEXT;
-  drain_device(device);
+  if (!settings.eager_free) drain_device(device);
   pthread_mutex_lock(&lock);
   struct allocation *a = find_allocation(dptr, 1);
   int known = a && a->base == dptr && !a->foreign;
@@ -138,7 +139,6 @@ API cuMemGetInfo_v2(size_t *free, size_t *total) {
 
 API cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags) {
   ENTER_DEVICE();
-  (void)Flags;
   uint64_t base = (uint64_t)p;
   pthread_mutex_lock(&lock);
   int taken = 0;
@@ -146,7 +146,7 @@ API cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags) {
     taken |= base < r->base + r->size && r->base < base + bytesize;
   if (!taken) {
     struct registration *r = malloc(sizeof *r);
-    *r = (struct registration){base, bytesize, device, registrations};
+    *r = (struct registration){base, bytesize, device, Flags & HOST_REGISTER_PORTABLE, registrations};
     registrations = r;
   }
   pthread_mutex_unlock(&lock);
@@ -172,7 +172,7 @@ API cuMemHostGetDevicePointer_v2(CUdeviceptr *pdptr, void *p, unsigned int Flags
   ENTER_DEVICE();
   (void)Flags;
   pthread_mutex_lock(&lock);
-  int pinned = is_pinned((uint64_t)p, 1);
+  int pinned = is_pinned((uint64_t)p, 1, device);
   pthread_mutex_unlock(&lock);
   *pdptr = (CUdeviceptr)p;
   return pinned ? OK : INVALID_VALUE;
@@ -183,10 +183,9 @@ enum { MEMORY_TYPE = 2, DEVICE_ORDINAL = 9, RANGE_START = 11, RANGE_SIZE = 12 };
 /* As the real one: a pointer that CUDA does not know is no error, its attributes are zeros. */
 API cuPointerGetAttributes(unsigned int numAttributes, CUpointer_attribute *attributes, void **data, CUdeviceptr ptr) {
   ENTER_DEVICE();
-  (void)device;
   pthread_mutex_lock(&lock);
   struct allocation *a = find_allocation(ptr, 1);
-  int host = !a && is_pinned(ptr, 1), code = OK;
+  int host = !a && is_pinned(ptr, 1, device), code = OK;
   for (unsigned int i = 0; i < numAttributes; i++) {
     switch ((int)attributes[i]) {
       case MEMORY_TYPE: *(unsigned int *)data[i] = a ? 2 : host; break;

@@ -12,7 +12,8 @@ static const struct { const char *name; double *value; } known[] = {
   {"device_memory", &settings.device_memory}, {"d2h_gbps", &settings.d2h_gbps},
   {"h2d_gbps", &settings.h2d_gbps}, {"d2d_gbps", &settings.d2d_gbps}, {"op_us", &settings.op_us},
   {"jitter_us", &settings.jitter_us}, {"seed", &settings.seed}, {"ignored_waits", &settings.ignored_waits},
-  {"early_events", &settings.early_events}, {"held", &settings.held},
+  {"early_events", &settings.early_events}, {"failing_queries", &settings.failing_queries},
+  {"capturing", &settings.capturing}, {"eager_free", &settings.eager_free}, {"held", &settings.held},
 };
 
 PUBLIC int standinSet(const char *name, double value) {
@@ -82,10 +83,19 @@ int write_calls(char *text, size_t room) {
 
 static int loses_context(int code) { return code == ILLEGAL_ADDRESS || code == 719 || code == 999; }
 
+/* Some of the calls that are prohibited while another thread captures, for a thread that did not relax. */
+static int ends_capture(const char *name) {
+  static const char *const prohibited[] = {"cuEventQuery", "cuStreamSynchronize", "cuMemAlloc_v2", "cuMemFree_v2",
+                                           "cuMemHostRegister_v2", "cuMemHostUnregister", "cuModuleLoadData"};
+  if (capture_mode() || !((int)settings.capturing & CAPTURING_ELSEWHERE)) return 0;
+  for (size_t i = 0; i < sizeof prohibited / sizeof *prohibited; i++) if (!strcmp(prohibited[i], name)) return 1;
+  return 0;
+}
+
 int entered(const char *name, int device) {
   pthread_mutex_lock(&lock);
   count(name);
-  int code = device >= 0 ? lost[device] : OK;
+  int code = device >= 0 && lost[device] ? lost[device] : ends_capture(name) ? CAPTURE_UNSUPPORTED : OK;
   int matches = fault.countdown > 0 && (!fault.name[0] || !strcmp(fault.name, name));
   if (matches && --fault.countdown == 0) {
     code = fault.code;

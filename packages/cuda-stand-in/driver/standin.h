@@ -26,6 +26,7 @@
 #define STANDIN_VERSION 13000
 #endif
 typedef int CUresult, CUdevice, CUpointer_attribute;
+typedef unsigned int CUstreamCaptureMode, CUstreamCaptureStatus;
 typedef unsigned long long CUdeviceptr;
 typedef struct CUctx_st *CUcontext;
 typedef struct CUstream_st *CUstream;
@@ -44,12 +45,14 @@ enum {
   OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_DEVICE = 100, INVALID_DEVICE = 101,
   INVALID_CONTEXT = 201, INVALID_PTX = 218, INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600,
   ILLEGAL_ADDRESS = 700, ALREADY_REGISTERED = 712, NOT_REGISTERED = 713, NOT_SUPPORTED = 801,
+  CAPTURE_UNSUPPORTED = 900, CAPTURE_IMPLICIT = 906,
 };
 
 enum { MAX_DEVICES = 4 };
 #define MAGIC_STREAM 0x53545231u
 #define MAGIC_EVENT 0x45565431u
 #define STREAM_NON_BLOCKING 1u
+#define HOST_REGISTER_PORTABLE 1u
 #define EVENT_NO_TIMING 2u
 #define EVENT_INTERPROCESS 4u
 
@@ -61,6 +64,9 @@ struct settings {
   double op_us, jitter_us, seed;
   /* Mutants of the order, as sums of IGNORE_…; and events that count as done as soon as they are recorded. */
   double ignored_waits, early_events;
+  double failing_queries; /* what every cuEventQuery fails with; 0: nothing */
+  double capturing; /* sums of CAPTURING_…: who captures a graph, in global mode */
+  double eager_free; /* 1: freeing and unloading wait for nothing, which is all that CUDA promises */
   double held; /* sums of HOLD_…: streams that do nothing until this is 0 again */
 };
 extern struct settings settings;
@@ -68,6 +74,7 @@ extern struct settings settings;
 /* "Ours" are streams that were created NON_BLOCKING, "training" all others. */
 enum { IGNORE_OURS_FOR_TRAINING = 1, IGNORE_TRAINING_FOR_OURS = 2, IGNORE_OURS_FOR_OURS = 4, IGNORE_OTHER_PROCESS = 8 };
 enum { HOLD_OURS = 1, HOLD_TRAINING = 2 };
+enum { CAPTURING_TRAINING = 1, CAPTURING_ELSEWHERE = 2 };
 
 /* Counts the call; what it has to fail with, or OK. `device`: where its context is, or -1 if it needs none. */
 int entered(const char *name, int device);
@@ -86,6 +93,8 @@ int write_calls(char *text, size_t room);
 /* The device of the context that is current on this thread, or -1. */
 int current_device(void);
 int context_depth(void);
+/* What this thread may call while another captures; 0 is the default. Prohibited calls fail, and end the capture. */
+int capture_mode(void);
 int primary_references(void);
 /* The error that the device's context will never get rid of, or OK. */
 extern int lost[MAX_DEVICES];
@@ -111,7 +120,8 @@ void reserve_addresses(void);
 int is_device_address(uint64_t address);
 /* The live allocation that has all of these bytes, or NULL. */
 struct allocation *find_allocation(uint64_t address, size_t size);
-int is_pinned(uint64_t address, size_t size);
+/* For copies of this device. */
+int is_pinned(uint64_t address, size_t size, int device);
 /* Where a device's bytes really are. */
 uint8_t *shadow_of(uint64_t address);
 void free_memory_of(int device);
@@ -131,6 +141,8 @@ struct work {
   enum work_kind kind;
   struct copy *copies; /* WORK_COPY; freed with the work */
   size_t count;
+  int by_kernel, pageable; /* WORK_COPY; pageable: of host memory that is not pinned */
+  int device;
   uint8_t *owned; /* a buffer that is freed with the work */
   int (*kernel)(const struct work *); /* WORK_KERNEL */
   uint64_t to; /* WORK_SET, WORK_KERNEL */
@@ -147,6 +159,8 @@ int submit(CUstream stream, int device, struct work *work);
 /* Waits until a stream has done everything. Call without the lock. */
 int drain(CUstream stream, int device);
 void drain_device(int device);
+/* Whether a stream has yet to run a kernel. */
+int has_kernels(int device);
 void start_legacy_streams(int devices);
 void free_streams_of(int device);
 /* What processes know of an event that they share. A process that dies leaves `done` behind `recorded` for good. */

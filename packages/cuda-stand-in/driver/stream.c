@@ -185,6 +185,7 @@ static void keep_legacy_order(CUstream stream) { /* lock held */
 }
 
 int submit(CUstream handle, int device, struct work *work) {
+  work->device = device;
   pthread_mutex_lock(&lock);
   CUstream stream = stream_of(handle, device);
   if (stream) {
@@ -216,6 +217,15 @@ void drain_device(int device) {
   pthread_mutex_lock(&lock);
   for (CUstream s = streams; s; s = s->next) if (s->device == device) drain_locked(s);
   pthread_mutex_unlock(&lock);
+}
+
+int has_kernels(int device) {
+  int found = 0;
+  pthread_mutex_lock(&lock);
+  for (CUstream s = streams; s; s = s->next)
+    for (struct work *w = s->device == device ? s->head : NULL; w; w = w->next) found |= w->by_kernel || w->kind == WORK_KERNEL;
+  pthread_mutex_unlock(&lock);
+  return found;
 }
 
 static void stop(CUstream stream) { /* lock held; what is queued is still done */
@@ -256,6 +266,27 @@ API cuStreamDestroy_v2(CUstream hStream) {
 API cuStreamSynchronize(CUstream hStream) {
   ENTER_DEVICE();
   return drain(hStream, device);
+}
+
+static __thread CUstreamCaptureMode mode; /* the first one is the default: global */
+int capture_mode(void) { return mode; }
+
+API cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *exchanged) {
+  ENTER();
+  CUstreamCaptureMode before = mode;
+  mode = *exchanged;
+  *exchanged = before;
+  return OK;
+}
+
+API cuStreamIsCapturing(CUstream hStream, CUstreamCaptureStatus *captureStatus) {
+  ENTER_DEVICE();
+  pthread_mutex_lock(&lock);
+  CUstream stream = stream_of(hStream, device);
+  int capturing = (int)settings.capturing & CAPTURING_TRAINING && stream && !is_ours(stream);
+  pthread_mutex_unlock(&lock);
+  *captureStatus = capturing;
+  return !stream ? INVALID_HANDLE : capturing && stream == legacy[device] ? CAPTURE_IMPLICIT : OK;
 }
 
 static int is_ignored(CUstream waiting, const struct mark *mark) {
@@ -340,6 +371,7 @@ API cuEventQuery(CUevent hEvent) {
   int code = hEvent && hEvent->magic == MAGIC_EVENT ? OK : INVALID_HANDLE;
   struct mark *last = code ? NULL : last_of(hEvent);
   if (last && !is_done(last) && !settings.early_events) code = NOT_READY;
+  if (settings.failing_queries) code = settings.failing_queries;
   pthread_mutex_unlock(&lock);
   return code;
 }

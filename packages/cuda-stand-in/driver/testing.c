@@ -37,8 +37,8 @@ PUBLIC int standinStatistics(char *text, int room) {
   length += snprintf(text + length, room - length, ",");
   length += write_streams(text + length, room - length);
   length += snprintf(text + length, room - length,
-                     ",\"modules\":%d,\"contexts\":%d,\"contextDepth\":%d,\"pageableCopies\":%ld,\"calls\":{",
-                     live_modules(), primary_references(), context_depth(), pageable_copies());
+                     ",\"modules\":%d,\"contexts\":%d,\"contextDepth\":%d,\"captureMode\":%d,\"pageableCopies\":%ld,\"calls\":{",
+                     live_modules(), primary_references(), context_depth(), capture_mode(), pageable_copies());
   length += write_calls(text + length, room - length);
   length += snprintf(text + length, room - length, "}}");
   pthread_mutex_unlock(&lock);

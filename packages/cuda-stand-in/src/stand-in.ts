@@ -18,6 +18,12 @@ export interface Settings {
   readonly ignored_waits: number;
   /** 1: events count as done as soon as they are recorded. */
   readonly early_events: number;
+  /** What every query of an event fails with; 0: none does. */
+  readonly failing_queries: number;
+  /** A sum of: 1, training's streams are captured into a graph; 2, another thread captures, in global mode. */
+  readonly capturing: number;
+  /** 1: freeing memory and unloading modules wait for nothing, which is all that CUDA promises. */
+  readonly eager_free: number;
   /** A sum of: 1, our streams stand still; 2, those of training do. */
   readonly held: number;
 }
@@ -38,6 +44,8 @@ export interface Statistics {
   readonly contexts: number;
   /** How many contexts are pushed on this thread. */
   readonly contextDepth: number;
+  /** What this thread may do while another captures a graph: 0, the default, is the least. */
+  readonly captureMode: number;
   /** Copies of memory that is not pinned: each held its caller. */
   readonly pageableCopies: number;
   /** By function. */

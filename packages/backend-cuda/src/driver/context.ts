@@ -2,6 +2,9 @@ import { HoldfastError, isHoldfastError } from "@holdfast/core";
 import type { Driver, Handle } from "./driver";
 import { SUCCESS } from "./errors";
 
+/** CU_STREAM_CAPTURE_MODE_RELAXED */
+const RELAXED = 2;
+
 type LossListener = (error: HoldfastError) => void;
 
 /**
@@ -36,11 +39,11 @@ export class DeviceContext {
 
   /** Runs `work`, which is synchronous, with this context current. @throws HoldfastError `DEVICE_LOST`; what `work` throws */
   run<T>(work: () => T): T {
-    this.check();
+    if (this.#lost) throw this.#lost;
     try {
       this.driver.call("cuCtxPushCurrent_v2", this.#handle);
       try {
-        return work();
+        return this.#relaxed(work);
       } finally {
         this.#pop();
       }
@@ -55,15 +58,35 @@ export class DeviceContext {
     const push = () => this.driver.status("cuCtxPushCurrent_v2", this.#handle) === SUCCESS;
     if (!push() && !push()) return; // the first may have told of earlier work that failed
     try {
-      work();
+      this.#relaxed(work);
     } finally {
       this.#pop();
     }
   }
 
-  /** @throws HoldfastError `DEVICE_LOST` */
-  check(): void {
-    if (this.#lost) throw this.#lost;
+  /**
+   * Holds the thread until a stream has done everything. Where not even that can be known, the device counts as lost:
+   * what was queued on it may still write.
+   */
+  synchronize(stream: Handle): void {
+    let code: number | undefined;
+    this.giveBack(() => {
+      code = this.driver.status("cuStreamSynchronize", stream);
+    });
+    if (code === SUCCESS) return;
+    const cause = code === undefined ? undefined : this.driver.failure("cuStreamSynchronize", code);
+    this.#lose(
+      new HoldfastError(
+        "DEVICE_LOST",
+        `nothing can be known any more of what CUDA device ${this.ordinal} still does${cause ? `: ${cause.message}` : ""}. Start a new process, and restore the last good checkpoint`,
+        { cause },
+      ),
+    );
+  }
+
+  /** What every call fails with since the device was lost; undefined until then. */
+  get lost(): HoldfastError | undefined {
+    return this.#lost;
   }
 
   /** Calls `listener` once if the device is lost. The function that comes back ends that. */
@@ -77,6 +100,22 @@ export class DeviceContext {
     if (this.#released) return;
     this.#released = true;
     this.driver.status("cuDevicePrimaryCtxRelease_v2", this.#device);
+  }
+
+  /**
+   * While another thread captures a CUDA graph, in the mode that is the default, many calls of ours would fail, and end
+   * the capture: this thread has to say that it knows what it does. Where that fails, so would the calls.
+   */
+  #relaxed<T>(work: () => T): T {
+    const mode = Int32Array.of(RELAXED); // afterwards what was set before
+    const exchange = (to: Int32Array) =>
+      this.driver.status("cuThreadExchangeStreamCaptureMode", to) === SUCCESS;
+    const exchanged = exchange(mode) || exchange(mode);
+    try {
+      return work();
+    } finally {
+      if (exchanged && !exchange(mode.slice())) exchange(mode.slice());
+    }
   }
 
   // What it returns is not looked at: the driver may report a failure of earlier work, which the next call meets too.

@@ -15,6 +15,9 @@ export const DECLARATIONS = {
   cuCtxPushCurrent_v2: "CUcontext ctx",
   cuCtxPopCurrent_v2: "CUcontext *pctx",
 
+  cuThreadExchangeStreamCaptureMode: "CUstreamCaptureMode *mode",
+  cuStreamIsCapturing: "CUstream hStream, CUstreamCaptureStatus *captureStatus",
+
   cuStreamCreate: "CUstream *phStream, unsigned int Flags",
   cuStreamDestroy_v2: "CUstream hStream",
   cuStreamSynchronize: "CUstream hStream",

@@ -31,7 +31,7 @@ export class Driver {
     return this.#bound(name)(...parameters);
   }
 
-  /** @throws HoldfastError `DEVICE_LOST`, `OUT_OF_MEMORY` or `DEVICE_ERROR`, with a CudaError as its cause */
+  /** @throws HoldfastError `DEVICE_LOST`, `OUT_OF_MEMORY`, `UNSUPPORTED` or `DEVICE_ERROR`, with a CudaError as its cause */
   call<F extends FunctionName>(name: F, ...parameters: ParametersOf<F>): void {
     const code = this.status(name, ...parameters);
     if (code !== SUCCESS) throw this.failure(name, code);

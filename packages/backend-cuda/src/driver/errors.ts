@@ -2,18 +2,21 @@ import { type ErrorCode, HoldfastError } from "@holdfast/core";
 
 /** Results of calls that are no failure, or that we answer ourselves. The values are of cuda.h. */
 export const SUCCESS = 0;
+export const INVALID_VALUE = 1;
 const OUT_OF_MEMORY = 2;
+const DEVICE_UNAVAILABLE = 46;
 export const NO_DEVICE = 100;
 export const NOT_READY = 600;
 export const ALREADY_REGISTERED = 712;
+export const NOT_SUPPORTED = 801;
 
 /**
  * After one of these a context is of no use any more: every call that follows fails, and its memory is gone.
- * The device was deinitialized or lost a memory cell or a link, its context was destroyed under us, or a kernel, of
- * whomever, did what it must not.
+ * The device was deinitialized or lost a memory cell or a link, its context was destroyed under us, the MPS server ended
+ * it, or a kernel, of whomever and on whichever device, did what it must not.
  */
 const STICKY = new Set([
-  4, 46, 201, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 999,
+  4, 201, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 810, 911, 999,
 ]);
 
 /** What a call of the driver failed with: the cause of a HoldfastError. */
@@ -46,6 +49,12 @@ function meaningOf(code: number): readonly [ErrorCode, string] {
   }
   if (code === OUT_OF_MEMORY) {
     return ["OUT_OF_MEMORY", "Lower memory.host or memory.device, or free memory of the device"];
+  }
+  if (code === DEVICE_UNAVAILABLE) {
+    return [
+      "UNSUPPORTED",
+      "Another process has the device for itself: end that one, or set the device's compute mode to the default (nvidia-smi -c 0)",
+    ];
   }
   return ["DEVICE_ERROR", "This save or restore was given up; the context can still be used"];
 }

@@ -2,5 +2,5 @@
 export { DeviceContext } from "./context";
 export type { FunctionName } from "./declarations";
 export type { Driver, Handle } from "./driver";
-export { ALREADY_REGISTERED, NOT_READY, SUCCESS } from "./errors";
+export { ALREADY_REGISTERED, CudaError, INVALID_VALUE, NOT_READY, NOT_SUPPORTED, SUCCESS } from "./errors";
 export { loadDriver } from "./load";

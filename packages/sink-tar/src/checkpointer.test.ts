@@ -3,11 +3,12 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Writable } from "node:stream";
 import { AsyncCheckpointer, hostBackend, keepLast, MiB } from "@holdfast/core";
+import { temporaryDirectory } from "@holdfast/file-root/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { type TarStreamOptions, tarSink } from "./index";
 import { contentOf, walk } from "./testing/archives";
 import { STREAMS } from "./testing/streams";
-import { GNU_TAR, readFiles, system, temporaryDirectory } from "./testing/system";
+import { GNU_TAR, readFiles, system } from "./testing/system";
 
 const NAMES = [
   "model.safetensors",

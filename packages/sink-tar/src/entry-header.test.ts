@@ -1,10 +1,11 @@
 import { open, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { temporaryDirectory } from "@holdfast/file-root/testing";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { BLOCK_BYTES, headerFor, paddingAfter } from "./entry-header";
 import { archiveOf, EXAMPLE } from "./testing/archives";
-import { BSDTAR, GNU_TAR, PYTHON, readFiles, system, temporaryDirectory } from "./testing/system";
+import { BSDTAR, GNU_TAR, PYTHON, readFiles, system } from "./testing/system";
 import { walkArchive } from "./walk";
 
 const mtime = new Date("2026-01-02T03:04:05Z");

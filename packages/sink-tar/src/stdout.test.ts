@@ -4,9 +4,10 @@ import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { temporaryDirectory } from "@holdfast/file-root/testing";
 import { describe, expect, test } from "vitest";
 import { contentOf } from "./testing/archives";
-import { GNU_TAR, readFiles, temporaryDirectory } from "./testing/system";
+import { GNU_TAR, readFiles } from "./testing/system";
 
 const here = dirname(fileURLToPath(import.meta.url));
 

@@ -2,10 +2,11 @@ import { PassThrough, Writable } from "node:stream";
 import { setImmediate } from "node:timers/promises";
 import { createGzip, gunzipSync } from "node:zlib";
 import { isHoldfastError } from "@holdfast/core";
+import { attemptAt, Lender } from "@holdfast/file-root/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { tarSink } from "./index";
 import { bytesOf, contentOf, walk } from "./testing/archives";
-import { attemptAt, commit, Lender, planOf, SAVED, SEALS, STATE, save, writeAll } from "./testing/save";
+import { commit, planOf, SAVED, SEALS, STATE, save, writeAll } from "./testing/save";
 import { type OnPiece, STREAMS } from "./testing/streams";
 
 /** Fails the test if an error is left to nobody. */

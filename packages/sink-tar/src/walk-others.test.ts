@@ -1,9 +1,10 @@
 /** Archives that other programs made of a checkpoint's directory. */
 import { mkdir, readFile, symlink } from "node:fs/promises";
 import { join } from "node:path";
+import { temporaryDirectory } from "@holdfast/file-root/testing";
 import { describe, expect, test } from "vitest";
 import { bytesOf, contentOf, EXAMPLE, type Files, walk } from "./testing/archives";
-import { BSDTAR, GNU_TAR, PYTHON, system, temporaryDirectory, writeFiles } from "./testing/system";
+import { BSDTAR, GNU_TAR, PYTHON, system, writeFiles } from "./testing/system";
 
 const FILES = { ...EXAMPLE, [`model-${"x".repeat(120)}.safetensors`]: bytesOf(700, 9) };
 /** Over 100 characters only together with its directories. */

@@ -1,5 +1,6 @@
 /** Whole checkpoints by the sink's own face, as core saves them. */
-import type { Attempt, AttemptWriter, Chunk, Sink } from "@holdfast/core";
+import type { AttemptWriter, Sink } from "@holdfast/core";
+import { attemptAt, Lender } from "@holdfast/file-root/testing";
 import { EXAMPLE, type Files } from "./archives";
 
 /** What `save` adds to the files, the record last. */
@@ -9,30 +10,6 @@ export const STATE: Files = rest;
 export const SAVED: Files = Object.fromEntries(
   Object.entries({ ...STATE, ...SEALS }).map(([path, bytes]) => [path, new Uint8Array(bytes)]),
 );
-
-export function attemptAt(step: number, ordinal = step): Attempt {
-  return { runId: "run", step, ordinal, worldSize: 1 };
-}
-
-/** Chunks of 4096 bytes, spoiled when they are released; `held` counts those that were not. */
-export class Lender {
-  held = 0;
-
-  async *chunks(bytes: Uint8Array): AsyncGenerator<Chunk, void> {
-    for (let at = 0; at < bytes.byteLength; at += 4096) yield this.#lend(bytes.slice(at, at + 4096));
-  }
-
-  #lend(bytes: Uint8Array): Chunk {
-    this.held++;
-    let released = false;
-    const release = () => {
-      if (!released) this.held--;
-      released = true;
-      bytes.fill(0xee);
-    };
-    return { bytes, release };
-  }
-}
 
 export function planOf(path: string, { byteLength }: Uint8Array) {
   return { path, byteLength, blockEnds: [] };

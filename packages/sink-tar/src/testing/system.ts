@@ -1,9 +1,7 @@
 /** The system's own archivers. */
 import { spawnSync } from "node:child_process";
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
-import { onTestFinished } from "vitest";
 import type { Files } from "./archives";
 
 /** Whether a program is there, and is what it has to be. */
@@ -22,13 +20,6 @@ export function system(directory: string, program: string, ...args: readonly str
   if (error) throw error;
   if (status !== 0 || stderr !== "") throw new Error(`${program} ${args.join(" ")}: ${status} ${stderr}`);
   return stdout;
-}
-
-/** An empty directory that goes when the test is over. */
-export async function temporaryDirectory(): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), "holdfast-"));
-  onTestFinished(() => rm(directory, { recursive: true, force: true }));
-  return directory;
 }
 
 export async function writeFiles(directory: string, files: Files): Promise<void> {

@@ -1,5 +1,5 @@
 /** Plans copies: what lies side by side in one allocation, before as after, takes one. */
-import { HoldfastError, type TensorRange } from "@holdfast/core";
+import { HoldfastError, locationOf, type TensorRange } from "@holdfast/core";
 import type { Copy, Location, Locations } from "./location";
 
 /** Copies to places that are counted from 0. */
@@ -78,17 +78,4 @@ export function slice(copies: readonly Copy[], start: number, end: number): read
 /** The copies, to places counted from `address`. */
 export function shifted(copies: readonly Copy[], address: number): readonly Copy[] {
   return copies.map(({ to, from, byteLength }) => ({ to: address + to, from, byteLength }));
-}
-
-function locationOf({ name, start, end }: TensorRange, locations: Locations): Location {
-  const location = locations.get(name);
-  if (!location) throw new HoldfastError("INVALID_ARGUMENT", `the snapshot has no tensor ${name}`);
-  const whole = Number.isSafeInteger(start) && Number.isSafeInteger(end);
-  if (!whole || start < 0 || end < start || end > location.byteLength) {
-    throw new HoldfastError(
-      "INVALID_ARGUMENT",
-      `tensor ${name} has ${location.byteLength} bytes, and not the range [${start}, ${end})`,
-    );
-  }
-  return location;
 }

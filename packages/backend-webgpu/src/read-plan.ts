@@ -1,6 +1,6 @@
 /** Plans how bytes get from the device to the host: which copies go into which staging buffer. */
-import { HoldfastError, type TensorRange } from "@holdfast/core";
-import { align, type Location, type Locations } from "./location";
+import { HoldfastError, locationOf, type TensorRange } from "@holdfast/core";
+import { align, type Locations } from "./location";
 
 /** A copy on the device, into a staging buffer: all numbers are multiples of 4. */
 interface DeviceCopy {
@@ -81,17 +81,4 @@ function addHostCopy({ hostCopies }: Transfer, from: number, to: number, length:
   const last = hostCopies.at(-1);
   if (last && last.from + last.length === from && last.to + last.length === to) last.length += length;
   else hostCopies.push({ from, to, length });
-}
-
-function locationOf({ name, start, end }: TensorRange, locations: Locations): Location {
-  const location = locations.get(name);
-  if (!location) throw new HoldfastError("INVALID_ARGUMENT", `the snapshot has no tensor ${name}`);
-  const whole = Number.isSafeInteger(start) && Number.isSafeInteger(end);
-  if (!whole || start < 0 || end < start || end > location.byteLength) {
-    throw new HoldfastError(
-      "INVALID_ARGUMENT",
-      `tensor ${name} has ${location.byteLength} bytes, and not the range [${start}, ${end})`,
-    );
-  }
-  return location;
 }

@@ -32,6 +32,7 @@ export {
   isDType,
   type TensorSpec,
 } from "./tensor";
+export { locationOf } from "./tensor-range";
 export { convertCheckpoint } from "./tools/convert/convert";
 export type { Converted } from "./tools/convert/converted";
 export type { ConvertOptions } from "./tools/convert/options";

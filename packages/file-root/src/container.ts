@@ -2,8 +2,9 @@
  * How a checkpoint lies in a root: as a directory of files, as an archive. All that a sink on a file system
  * does not share with the others.
  */
-import type { CheckpointReader } from "@holdfast/core";
+import type { BlocksToDigest, StoredFile } from "@holdfast/core";
 import type { FileKind, FileStream, StreamPlan } from "./file-ops";
+import type { ReadResult } from "./mover";
 import type { Root } from "./root";
 
 /** What holds one checkpoint: an entry of the root. */
@@ -17,9 +18,24 @@ export interface Container {
   /** Makes an empty one. Fails with EEXIST on whatever is there. */
   create(root: Root, name: string): Promise<Draft>;
   /** Opens the one at `root.at(name)`, where there was something of this kind a moment ago. */
-  open(root: Root, id: string, name: string): Promise<CheckpointReader>;
+  open(root: Root, id: string, name: string): Promise<OpenContainer>;
   /** Whether it is whole, as far as that can be told without reading much: whether there is a commit record. */
   hasRecord(root: Root, name: string): Promise<boolean>;
+}
+
+/** A container that is read. It goes on being read after the checkpoint was deleted. */
+export interface OpenContainer {
+  /** Every file, by path: their names were checked. */
+  readonly files: ReadonlyMap<string, StoredFile>;
+  /** Fills `into` with the bytes of one of `files` from `start` on, as far as it goes. */
+  load(
+    path: string,
+    start: number,
+    into: Uint8Array,
+    digest: BlocksToDigest | undefined,
+  ): Promise<ReadResult>;
+  /** Called once. */
+  close(): Promise<void>;
 }
 
 /** A container that is being filled. Nobody reads it before it has its final name. */

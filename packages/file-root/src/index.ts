@@ -1,5 +1,5 @@
 /** What sinks on a file system are made of. A sink adds how a checkpoint lies in its root: a `Container`. */
-export type { Container, Draft } from "./container";
+export type { Container, Draft, OpenContainer } from "./container";
 export { errnoOf } from "./errors";
 export {
   type FileOps,
@@ -12,6 +12,7 @@ export {
   withFile,
   writeFully,
 } from "./file-ops";
+export type { ReadResult } from "./mover";
 export { linked, notFound } from "./opening";
 export type { Root } from "./root";
 export { serveSinks } from "./serve";

@@ -1,6 +1,7 @@
 /** Opens checkpoints, and whatever others wrote of a checkpoint's shape. */
 import { type CheckpointReader, HoldfastError } from "@holdfast/core";
 import type { Container } from "./container";
+import { ContainerReader } from "./container-reader";
 import { errnoOf } from "./errors";
 import { ifPresent } from "./file-ops";
 import { isPlainName } from "./names";
@@ -21,12 +22,13 @@ export async function openCheckpoint(
     const stat = await ifPresent(root.ops.lstat(root.at(name)));
     if (stat?.kind === "link") throw linked(name);
     if (stat?.kind !== container.kind) throw notFound(root, id);
-    return container.open(root, id, name).catch((error: unknown) => {
+    const opened = await container.open(root, id, name).catch((error: unknown) => {
       const errno = errnoOf(error);
       if (errno === "ENOENT" || errno === "ENOTDIR") throw notFound(root, id, error);
       if (errno === "ELOOP") throw linked(name, error);
       throw error;
     });
+    return new ContainerReader(root, id, opened);
   });
 }
 

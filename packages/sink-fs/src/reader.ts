@@ -1,11 +1,13 @@
 /** Reads a checkpoint's directory, or one of its shape that others wrote. */
-import { type CheckpointReader, HoldfastError, type ReadOptions, type StoredFile } from "@holdfast/core";
+import type { BlocksToDigest, StoredFile } from "@holdfast/core";
 import {
   type FileOps,
   ifPresent,
   linked,
   notFound,
+  type OpenContainer,
   type OpenFile,
+  type ReadResult,
   type Root,
   withFile,
 } from "@holdfast/file-root";
@@ -21,8 +23,8 @@ interface CheckpointFile {
   readonly open: OpenFile | undefined;
 }
 
-export async function openDirectory(root: Root, id: string): Promise<CheckpointReader> {
-  const reader = new DirectoryReader(root, id);
+export async function openDirectory(root: Root, id: string): Promise<OpenContainer> {
+  const reader = new OpenDirectory(root, id);
   try {
     await reader.open();
     return reader;
@@ -32,17 +34,16 @@ export async function openDirectory(root: Root, id: string): Promise<CheckpointR
   }
 }
 
-class DirectoryReader implements CheckpointReader {
+class OpenDirectory implements OpenContainer {
   readonly files = new Map<string, StoredFile>();
   readonly #files = new Map<string, CheckpointFile>();
   /** Held, so that no other directory can have its identity. */
   #directory: OpenFile | undefined;
   #identity: string | undefined;
-  #closed: Promise<void> | undefined;
 
   constructor(
     private readonly root: Root,
-    readonly id: string,
+    private readonly id: string,
   ) {}
 
   async open(): Promise<void> {
@@ -59,34 +60,21 @@ class DirectoryReader implements CheckpointReader {
     await this.#assertInPlace();
   }
 
-  async read(
+  load(
     path: string,
     start: number,
     into: Uint8Array,
-    { signal, digest }: ReadOptions = {},
-  ): Promise<readonly string[] | undefined> {
-    signal?.throwIfAborted();
-    if (this.#closed) throw new HoldfastError("CLOSED", `${this.id} was closed: open it again to read on`);
-    const file = this.#files.get(path);
-    if (!file) throw corrupt(this.id, path, "is missing");
+    digest: BlocksToDigest | undefined,
+  ): Promise<ReadResult> {
     const load = (open: OpenFile) => open.load(into, start, digest);
-    const { bytesRead, digests } = await this.root.guard(`read ${this.id}/${path}`, "read", () =>
-      file.open ? load(file.open) : this.#unheld(path, load),
-    );
-    if (bytesRead < into.byteLength) {
-      const end = start + into.byteLength;
-      throw corrupt(this.id, path, `ends at byte ${start + bytesRead}, where byte ${end} is needed`);
-    }
-    return digests;
+    const held = this.#files.get(path)?.open;
+    return held ? load(held) : this.#unheld(path, load);
   }
 
-  close(): Promise<void> {
-    this.#closed ??= this.root.guard(`close ${this.id}`, "read", async () => {
-      const open = [this.#directory, ...[...this.#files.values()].map((file) => file.open)];
-      const closed = await Promise.allSettled(open.map((file) => file?.close()));
-      for (const result of closed) if (result.status === "rejected") throw result.reason;
-    });
-    return this.#closed;
+  async close(): Promise<void> {
+    const open = [this.#directory, ...[...this.#files.values()].map((file) => file.open)];
+    const closed = await Promise.allSettled(open.map((file) => file?.close()));
+    for (const result of closed) if (result.status === "rejected") throw result.reason;
   }
 
   async #unheld<T>(path: string, use: (file: OpenFile) => Promise<T>): Promise<T> {
@@ -146,8 +134,4 @@ async function openFile(
   }
   await open.close();
   return undefined;
-}
-
-function corrupt(id: string, path: string, problem: string): HoldfastError {
-  return new HoldfastError("CHECKPOINT_CORRUPT", `${id}: ${path} ${problem}`);
 }

@@ -38,6 +38,12 @@ export const ERROR_CODES = {
     "No progress for `timeout` milliseconds, or not committed by the `deadline` of `saveNow`. The save was given up; earlier checkpoints are untouched.",
   COMMIT_UNCERTAIN:
     "The storage failed or hung during the one atomic step. The checkpoint is whole or absent: list to see which.",
+  RANK_FAILED:
+    "Another rank could not save its part; the message names it and its reason. Nothing was committed, earlier checkpoints are untouched.",
+  RANK_MISSING:
+    "Not every rank was heard of before the deadline; the message names those that were not. Nothing was committed.",
+  RANKS_DISAGREE:
+    "The ranks do not save one checkpoint: another step, world size, policy or state; the message names the rank. Nothing was committed.",
 
   // Reading
   CHECKPOINT_NOT_FOUND: "There is no checkpoint of this id or step.",

@@ -20,7 +20,9 @@ export { type CheckpointSummary, keepBest, keepEvery, keepLast, type RetentionPo
 export type { Committed, NotCommitted, Save, SaveProgress, SaveResult, SaveStage } from "./save-handle";
 export type { SaveNowRequest, SaveRequest } from "./save-request";
 export { everyMinutes, everySteps, type Moment, type Schedule } from "./schedule";
+export type * from "./sharding/policy";
 export type * from "./sink";
+export { rankPrefix } from "./sink";
 export type { StateOf } from "./state";
 export {
   byteLength,

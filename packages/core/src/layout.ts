@@ -146,7 +146,7 @@ function* plannedTensors(contents: readonly Content[]): Generator<PlannedTensor>
     for (const { leaf, start, end } of tensors) {
       const { group, name, spec } = leaf;
       const offset = spec.shape.map(() => 0);
-      yield { group, name, spec, shards: [{ offset, shape: spec.shape, file, start, end }] };
+      yield { group, name, spec, slices: [], shards: [{ offset, shape: spec.shape, file, start, end }] };
     }
   }
 }
@@ -183,5 +183,5 @@ export function manifestOf(
     const { path, byteLength } = plan;
     return { path, byteLength, headBytes, digests: digests.slice(0, headBlocks) };
   });
-  return template.encode({ ...head, rank: 0, worldSize: 1, files: entries }, ofTensors);
+  return template.encode({ ...head, rank: 0, worldSize: 1, sharding: undefined, files: entries }, ofTensors);
 }

@@ -40,12 +40,15 @@ export class ManifestTemplate {
 
   /** `digests`: of the tensors' blocks, in the order of the tensors, in lists of any lengths. */
   encode(
-    { runId, step, rank, worldSize, files }: ManifestHead,
+    { runId, step, rank, worldSize, sharding, files }: ManifestHead,
     digests: readonly (readonly string[])[],
   ): Uint8Array {
     const format = { format: FORMAT, schema: SCHEMA };
     const head = encodeUtf8(
-      JSON.stringify({ ...format, runId, step, ...this.options, rank, worldSize, files }).slice(0, -1),
+      JSON.stringify({ ...format, runId, step, ...this.options, rank, worldSize, sharding, files }).slice(
+        0,
+        -1,
+      ),
     );
     const bytes = new Uint8Array(head.byteLength + this.#body.byteLength);
     bytes.set(head);
@@ -66,12 +69,17 @@ export function encodeManifest({ tensors, ties, digest, blockBytes, ...head }: M
 /** Stands in a hole: JSON writes this character nowhere. */
 const HOLE = "\0";
 
-function tensorText({ group, name, spec, shards }: PlannedTensor, hole: string, blockBytes: number): string {
+function tensorText(
+  { group, name, spec, slices, shards }: PlannedTensor,
+  hole: string,
+  blockBytes: number,
+): string {
   const texts = shards.map(({ offset, shape, file, start, end }) => {
     const digests = Array(Math.ceil((end - start) / blockBytes)).fill(hole);
     return `{"offset":[${offset}],"shape":[${shape}],"file":${file},"start":${start},"end":${end},"digests":[${digests}]}`;
   });
-  return `{"group":"${group}","name":${JSON.stringify(name)},"shards":[${texts}],"dtype":"${spec.dtype}","shape":[${spec.shape}]}`;
+  const sliced = slices.length > 0 ? `"slices":${JSON.stringify(slices)},` : "";
+  return `{"group":"${group}","name":${JSON.stringify(name)},${sliced}"shards":[${texts}],"dtype":"${spec.dtype}","shape":[${spec.shape}]}`;
 }
 
 function holesIn(body: Uint8Array, width: number): Uint32Array {

@@ -27,8 +27,8 @@ function tensor(blockBytes: number, digest: DigestAlgorithm): fc.Arbitrary<Manif
   const axis = fc.tuple(fc.nat(5), fc.nat(40), fc.nat(5)); // before the shard, its own, and behind it
   const head = fc.record({ group: safeName, name: anyName, dtype: fc.constantFrom(...DTYPES) });
   return fc
-    .tuple(head, fc.array(axis, { maxLength: 3 }), fc.nat(10_000))
-    .chain(([{ group, name, dtype }, axes, start]) => {
+    .tuple(head, fc.array(axis, { maxLength: 3 }), fc.nat(10_000), fc.subarray([0, 1, 2, 3]), fc.nat(4))
+    .chain(([{ group, name, dtype }, axes, start, cut, index]) => {
       // Eight in the last axis make whole bytes of every dtype.
       const sizes = [
         ...axes.map(([before, own, after]) => ({ before, own, all: before + own + after })),
@@ -40,6 +40,7 @@ function tensor(blockBytes: number, digest: DigestAlgorithm): fc.Arbitrary<Manif
         group,
         name,
         spec: { dtype, shape: sizes.map(({ all }) => all) },
+        slices: cut.filter((dim) => dim < sizes.length).map((dim) => ({ dim, index, of: 5 })),
         shards: [
           {
             offset: sizes.map(({ before }) => before),
@@ -62,6 +63,7 @@ const manifests: fc.Arbitrary<Manifest> = fc
       step: count,
       rank: count,
       worldSize: count,
+      sharding: fc.option(fc.record({ policy: fc.string(), form: fc.string() }), { nil: undefined }),
       digest: fc.constant(digest),
       blockBytes: fc.constant(blockBytes),
       files: fc.nat(3 * 4096).chain((headBytes) =>

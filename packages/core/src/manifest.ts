@@ -6,6 +6,7 @@ import { type DigestAlgorithm, isDigest, isDigestAlgorithm } from "./digest";
 import { HoldfastError } from "./errors";
 import { Fields } from "./fields";
 import { isSafeName, isSafePath } from "./paths";
+import type { Slice } from "./sharding/policy";
 import { byteLength, isDType, type TensorSpec } from "./tensor";
 
 export const MANIFEST_FILE = "manifest.json";
@@ -25,9 +26,9 @@ export interface ManifestFile {
   readonly digests: readonly string[];
 }
 
-/** A part of a tensor that lies in one file in one piece: C order within its own shape. */
+/** A part of what a rank holds of a tensor, in one file in one piece: C order within its own shape. */
 export interface Shard {
-  /** Where the shard begins in the tensor, an index for each axis. */
+  /** Where the shard begins in what the rank holds, an index for each axis. */
   readonly offset: readonly number[];
   readonly shape: readonly number[];
   /** Which of `files`. */
@@ -42,9 +43,20 @@ export interface Shard {
 export interface ManifestTensor {
   readonly group: string;
   readonly name: string;
-  /** Of the whole tensor, whatever part of it this rank wrote. */
+  /** Of what this rank holds of the tensor, of which it may have written less: the rest is others'. */
   readonly spec: TensorSpec;
+  /** Which slice of the whole tensor that is; empty: all of it. */
+  readonly slices: readonly Slice[];
+  /** Of the slice. */
   readonly shards: readonly Shard[];
+}
+
+/** How several ranks share a state: what has to be the same on all of them. */
+export interface ManifestSharding {
+  /** The policy's name. */
+  readonly policy: string;
+  /** A digest of the names, dtypes and shapes that every rank has to hold alike. */
+  readonly form: string;
 }
 
 /** A second name of a tensor: tied weights are written once. */
@@ -59,6 +71,8 @@ export interface Manifest {
   readonly step: number;
   readonly rank: number;
   readonly worldSize: number;
+  /** Undefined for one rank. */
+  readonly sharding: ManifestSharding | undefined;
   readonly digest: DigestAlgorithm;
   /** A multiple of 4 KiB up to 8 MiB. */
   readonly blockBytes: number;
@@ -93,6 +107,7 @@ export function decodeManifest(bytes: Uint8Array, file: string): Manifest {
     step: fields.count("step"),
     rank: fields.count("rank"),
     worldSize: fields.count("worldSize"),
+    sharding: fields.get("sharding") === undefined ? undefined : decodeSharding(fields.object("sharding")),
     ...check,
     files,
     tensors,
@@ -134,7 +149,22 @@ function decodeTensor(entry: Fields, files: readonly ManifestFile[], blocks: Blo
   if (!isDType(dtype)) throw entry.fail("dtype", "is none of the dtypes of safetensors");
   const spec = { dtype, shape: entry.counts("shape") };
   const shards = entry.objects("shards", (shard) => decodeShard(shard, spec, files, blocks));
-  return { ...decodeName(entry), spec, shards };
+  const slices = entry.get("slices") === undefined ? [] : entry.objects("slices", decodeSlice);
+  if (new Set(slices.map(({ dim }) => dim)).size < slices.length)
+    throw entry.fail("slices", "names a dimension twice");
+  if (slices.some(({ dim }) => dim >= spec.shape.length))
+    throw entry.fail("slices", "names a dimension that is not there");
+  return { ...decodeName(entry), spec, slices, shards };
+}
+
+function decodeSlice(entry: Fields): Slice {
+  const slice = { dim: entry.count("dim"), index: entry.count("index"), of: entry.count("of") };
+  if (slice.index < slice.of) return slice;
+  throw entry.fail("index", "is not one of as many as there are");
+}
+
+function decodeSharding(entry: Fields): ManifestSharding {
+  return { policy: entry.string("policy"), form: entry.string("form") };
 }
 
 function decodeShard(entry: Fields, spec: TensorSpec, files: readonly ManifestFile[], blocks: Blocks): Shard {

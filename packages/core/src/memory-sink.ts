@@ -3,14 +3,29 @@ import { formatId, parseId } from "./checkpoint-id";
 import { RECORD_FILE } from "./commit-record";
 import { HoldfastError } from "./errors";
 import { MANIFEST_FILE } from "./manifest";
-import type { Attempt, AttemptWriter, CheckpointReader, Sink, StoredCheckpoint } from "./sink";
+import {
+  type Attempt,
+  type AttemptWriter,
+  type CheckpointReader,
+  rankPrefix,
+  type Sink,
+  type StoredCheckpoint,
+} from "./sink";
 
 type Files = Map<string, Uint8Array>;
 
-interface StoredAttempt {
+/** One rank's side of an attempt. */
+interface Part {
   readonly files: Files;
   finished: boolean;
-  failure?: string;
+}
+
+interface StoredAttempt {
+  readonly runId: string;
+  readonly ordinal: number;
+  /** By rank. */
+  readonly parts: Map<number, Part>;
+  readonly failures: Map<number, string>;
   /** Whether the sink was closed since: its owner will not come back to it. */
   left: boolean;
 }
@@ -36,29 +51,44 @@ export function memorySink(): Sink {
       read: true,
       list: true,
       delete: true,
-      ranks: false,
+      ranks: true,
       sharedMemory: false,
       gathers: false,
       digests: [],
     },
 
-    async begin(attempt, _rank, options) {
+    async begin(attempt, rank, options) {
       options?.signal?.throwIfAborted();
+      const { runId, ordinal, worldSize } = attempt;
       const name = attemptName(attempt);
-      const stored = { files: new Map(), finished: false, left: false };
+      if (rank === 0 && worldSize > 1) {
+        for (const [other, stored] of attempts)
+          if (stored.runId === runId && stored.ordinal < ordinal) attempts.delete(other);
+      }
+      const known = worldSize === 1 ? undefined : attempts.get(name);
+      const stored = known ?? { runId, ordinal, parts: new Map(), failures: new Map(), left: false };
+      const part = { files: new Map(), finished: false };
+      stored.parts.set(rank, part);
       attempts.set(name, stored);
-      return writerOf(attempts, name, stored);
+      return writerOf({ attempts, name, stored, part, attempt, rank });
     },
 
     async status(attempt) {
       const name = attemptName(attempt);
-      const { files, failure } = attempts.get(name) ?? {};
-      const manifest = files?.get(MANIFEST_FILE);
+      const stored = attempts.get(name);
+      const finished = [...(stored?.parts ?? [])].filter(([, part]) => part.finished).map(([rank]) => rank);
       return {
-        finished: manifest ? [{ rank: 0, manifest: manifest.slice() }] : [],
-        failed: failure === undefined ? [] : [{ rank: 0, reason: failure }],
+        finished: finished.sort((a, b) => a - b),
+        failed: [...(stored?.failures ?? [])].map(([rank, reason]) => ({ rank, reason })),
         committed: [...checkpoints.values()].some((checkpoint) => checkpoint.attempt === name),
       };
+    },
+
+    async manifest(attempt, rank) {
+      const path = rankPrefix(rank, attempt.worldSize) + MANIFEST_FILE;
+      const manifest = attempts.get(attemptName(attempt))?.parts.get(rank)?.files.get(path);
+      if (manifest) return manifest.slice();
+      throw new HoldfastError("SINK_FAILED", `rank ${rank} has not finished ${attemptName(attempt)}`);
     },
 
     async commit(attempt, id, files) {
@@ -66,12 +96,13 @@ export function memorySink(): Sink {
         throw new HoldfastError("CHECKPOINT_EXISTS", `${id} is committed: commit a new revision of it`);
       }
       const name = attemptName(attempt);
-      const stored = attempts.get(name);
-      if (!stored?.finished) {
+      const parts = [...(attempts.get(name)?.parts.values() ?? [])].filter(({ finished }) => finished);
+      if (parts.length < attempt.worldSize) {
         throw new HoldfastError("SINK_FAILED", `${name} is not finished, or over: it cannot become ${id}`);
       }
-      for (const { path, bytes } of files) stored.files.set(path, bytes.slice());
-      checkpoints.set(id, { attempt: name, files: stored.files });
+      const stored = new Map(parts.flatMap((part) => [...part.files]));
+      for (const { path, bytes } of files) stored.set(path, bytes.slice());
+      checkpoints.set(id, { attempt: name, files: stored });
       attempts.delete(name);
     },
 
@@ -88,8 +119,9 @@ export function memorySink(): Sink {
       checkpoints.delete(id);
     },
 
-    async sweep() {
-      const left = [...attempts].filter(([, stored]) => stored.left).map(([name]) => name);
+    async sweep({ except } = {}) {
+      const swept = ([, { left, runId }]: [string, StoredAttempt]) => left && runId !== except;
+      const left = [...attempts].filter(swept).map(([name]) => name);
       for (const name of left) attempts.delete(name);
       return left;
     },
@@ -105,9 +137,18 @@ function stateOf(id: string, files: Files): StoredCheckpoint["state"] {
   return files.has(RECORD_FILE) ? "committed" : "broken";
 }
 
-function writerOf(attempts: Map<string, StoredAttempt>, name: string, stored: StoredAttempt): AttemptWriter {
+interface WriterOf {
+  readonly attempts: Map<string, StoredAttempt>;
+  readonly name: string;
+  readonly stored: StoredAttempt;
+  readonly part: Part;
+  readonly attempt: Attempt;
+  readonly rank: number;
+}
+
+function writerOf({ attempts, name, stored, part, attempt, rank }: WriterOf): AttemptWriter {
   const assertLive = () => {
-    if (attempts.get(name) === stored) return;
+    if (attempts.get(name) === stored && stored.parts.get(rank) === part) return;
     throw new HoldfastError("SINK_FAILED", `${name} is over: it was aborted, swept or committed`);
   };
   return {
@@ -131,20 +172,22 @@ function writerOf(attempts: Map<string, StoredAttempt>, name: string, stored: St
         throw new HoldfastError("SINK_FAILED", message);
       }
       assertLive();
-      stored.files.set(path, file);
+      part.files.set(path, file);
       return { path, byteLength };
     },
     async finish(manifest) {
       assertLive();
-      if (manifest) stored.files.set(MANIFEST_FILE, manifest.slice());
-      stored.finished = true;
+      if (manifest) part.files.set(rankPrefix(rank, attempt.worldSize) + MANIFEST_FILE, manifest.slice());
+      part.finished = true;
     },
     async fail(reason) {
       assertLive();
-      stored.failure = reason;
+      stored.failures.set(rank, reason);
     },
     async abort() {
-      if (attempts.get(name) === stored) attempts.delete(name);
+      if (attempts.get(name) !== stored) return;
+      if (attempt.worldSize === 1) attempts.delete(name);
+      else if (!part.finished) stored.parts.delete(rank);
     },
   };
 }
@@ -168,6 +211,7 @@ function readerOf(id: string, stored: Files): CheckpointReader {
   };
 }
 
-function attemptName({ runId, step, ordinal }: Attempt): string {
-  return `attempt-${formatId({ step, revision: 1 })}-${runId}-${ordinal}`;
+function attemptName({ runId, step, ordinal, worldSize }: Attempt): string {
+  const at = worldSize === 1 ? `${formatId({ step, revision: 1 })}-` : "";
+  return `attempt-${at}${runId}-${ordinal}`;
 }

@@ -28,9 +28,17 @@ export interface Attempt {
   /** Equal on all ranks, new at each launch. */
   readonly runId: string;
   readonly step: number;
-  /** Counts this run's attempts, from 1. */
+  /**
+   * Counts this run's attempts, from 1, on each rank by itself. Of several ranks run and ordinal alone say which attempt
+   * it is: those that differ in the step meet in one all the same, and are found out.
+   */
   readonly ordinal: number;
   readonly worldSize: number;
+}
+
+/** What the paths of a rank's files begin with: nothing where there is one rank. */
+export function rankPrefix(rank: number, worldSize: number): string {
+  return worldSize === 1 ? "" : `rank_${rank}/`;
 }
 
 /** Host bytes on loan: use them, then release them; the loan is what bounds memory. */
@@ -47,7 +55,7 @@ export interface Chunk {
 
 /** A file that is about to be written. */
 export interface FilePlan {
-  /** Relative to the checkpoint, with `/`: a name that `isSafePath` accepts. */
+  /** Relative to the checkpoint, with `/`: a name that `isSafePath` accepts; of several ranks each below its `rankPrefix`. */
   readonly path: string;
   /** In bytes; the chunks add up to exactly this. */
   readonly byteLength: number;
@@ -78,22 +86,22 @@ export interface AttemptWriter {
    */
   write(plan: FilePlan, chunks: AsyncIterable<Chunk>): Promise<WrittenFile>;
   /**
-   * Writes the rank's manifest, as `manifest.json`; none for what is written in somebody else's format, which has
-   * no manifest and no commit record. On return everything of this rank is durable, and not yet visible.
+   * Writes the rank's manifest, as `manifest.json` below its `rankPrefix`; none for what is written in somebody
+   * else's format, which has no manifest and no commit record. On return everything of this rank is durable, and not
+   * yet visible to readers; `status` says then that it has finished.
    */
   finish(manifest?: Uint8Array): Promise<void>;
-  /** Leaves a mark that tells the other ranks why this one failed. */
+  /**
+   * Leaves a mark that tells the other ranks why this one failed: `status` of any rank shows it, until a `begin` of
+   * rank 0 with a higher ordinal, a sweep, or the commit, which it does not hinder by itself.
+   */
   fail(reason: string): Promise<void>;
   /**
-   * Removes what this rank has written, and stops a `write` under way. After `finish` of a commit that
-   * happened it does nothing. Idempotent, and never rejects for what is already gone.
+   * Removes what this rank has written, but for its mark, and stops a `write` under way. Of several ranks it removes
+   * nothing after `finish`: what has finished is rank 0's to commit or to remove, and rank 0 may be about to. After
+   * the `finish` of a commit that happened it does nothing. Idempotent, and never rejects for what is already gone.
    */
   abort(): Promise<void>;
-}
-
-export interface RankManifest {
-  readonly rank: number;
-  readonly manifest: Uint8Array;
 }
 
 export interface RankFailure {
@@ -102,7 +110,8 @@ export interface RankFailure {
 }
 
 export interface AttemptStatus {
-  readonly finished: readonly RankManifest[];
+  /** The ranks that have finished, ascending: whatever they called their world's size. */
+  readonly finished: readonly number[];
   readonly failed: readonly RankFailure[];
   readonly committed: boolean;
 }
@@ -174,12 +183,20 @@ export interface Sink {
   readonly protocol: 1;
   readonly capabilities: SinkCapabilities;
   /**
-   * Starts one rank's side of an attempt. Rank 0 takes the root's lock, which `close` gives back.
+   * Starts one rank's side of an attempt. Ranks begin in any order, each in a process of its own. Rank 0 takes the
+   * root's lock, which `close` gives back, and removes what earlier attempts of the run have left; if it cannot begin
+   * one of several ranks, it leaves a mark as `fail` does.
    * @throws HoldfastError `ROOT_LOCKED`, `STORAGE_FULL`, `READ_ONLY`, `ROOT_INVALID`
    */
   begin(attempt: Attempt, rank: number, options?: BeginOptions): Promise<AttemptWriter>;
-  /** How an attempt of this run stands; a commit is remembered until the next `begin`, at least. */
+  /**
+   * How an attempt of this run stands; a commit is remembered until the next `begin`, at least. Every rank asks, and
+   * asks again: it costs as much as listing one name a rank.
+   * @throws HoldfastError `SINK_FAILED` if this sink has begun a rank of it and it is neither there nor committed
+   */
   status(attempt: Attempt): Promise<AttemptStatus>;
+  /** The manifest with which a rank has finished. */
+  manifest(attempt: Attempt, rank: number): Promise<Uint8Array>;
   /**
    * The one atomic step, taken by rank 0 when every rank has finished: writes `files` (the commit record
    * is the last) and makes the attempt the checkpoint `id`: one that `formatId` gives, or any other name that
@@ -197,8 +214,11 @@ export interface Sink {
   list(options?: { readonly all?: boolean }): Promise<readonly StoredCheckpoint[]>;
   /** Uncommits first, then deletes, so that a crash between leaves no half checkpoint. Takes the lock. */
   delete(id: string): Promise<void>;
-  /** Removes attempts whose owner is dead, and returns their names. Takes the lock. */
-  sweep(): Promise<readonly string[]>;
+  /**
+   * Removes attempts whose owner is dead, and returns their names. Takes the lock. Those of the run `except` stay: its
+   * other ranks may have begun one already.
+   */
+  sweep(options?: { readonly except?: string }): Promise<readonly string[]>;
   /** Gives the lock back, and whatever else is held. Called by the last checkpointer that uses the sink. Idempotent. */
   close(): Promise<void>;
 }

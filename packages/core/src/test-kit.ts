@@ -97,8 +97,8 @@ export class TestSink implements Sink {
     return this.#call("delete", () => this.inner.delete(id), id);
   }
 
-  sweep(): Promise<readonly string[]> {
-    return this.#call("sweep", () => this.inner.sweep());
+  sweep(...args: Parameters<Sink["sweep"]>): Promise<readonly string[]> {
+    return this.#call("sweep", () => this.inner.sweep(...args));
   }
 
   close(): Promise<void> {
@@ -106,6 +106,7 @@ export class TestSink implements Sink {
   }
 
   status: Sink["status"] = (attempt) => this.inner.status(attempt);
+  manifest: Sink["manifest"] = (attempt, rank) => this.inner.manifest(attempt, rank);
 
   protected writer(inner: AttemptWriter): AttemptWriter {
     return {

@@ -109,9 +109,15 @@ export class RootAttempt implements AttemptWriter {
     return this.#state === "writing" || this.#state === "finished";
   }
 
+  /** @throws HoldfastError `SINK_FAILED` if it has not finished */
+  manifest(): Uint8Array {
+    if (this.#manifest) return this.#manifest;
+    throw new HoldfastError("SINK_FAILED", `${this.name} has no manifest: it is not finished, or over`);
+  }
+
   status(): AttemptStatus {
     return {
-      finished: this.#manifest ? [{ rank: 0, manifest: this.#manifest }] : [],
+      finished: this.#state === "finished" ? [0] : [],
       failed: this.#failure === undefined ? [] : [{ rank: 0, reason: this.#failure }],
       committed: this.#state === "committed",
     };

@@ -65,6 +65,10 @@ export class SinkHost {
     return this.#sink(sink).status(attempt);
   }
 
+  manifest(sink: SinkRef, attempt: Attempt): Promise<Uint8Array> {
+    return this.#sink(sink).manifest(attempt);
+  }
+
   async commit(sink: SinkRef, attempt: Attempt, id: string, files: readonly SmallFile[]): Promise<void> {
     await this.#sink(sink).commit(attempt, id, files);
     const name = attemptName(attempt);

@@ -84,6 +84,13 @@ export class RootSink implements Sink {
     );
   }
 
+  async manifest(attempt: Attempt): Promise<Uint8Array> {
+    const name = attemptName(attempt);
+    const manifest = this.#attempts.get(name)?.manifest();
+    if (manifest) return manifest;
+    throw new HoldfastError("SINK_FAILED", `${name} is not under way here`);
+  }
+
   commit(attempt: Attempt, id: string, files: readonly SmallFile[]): Promise<void> {
     const name = attemptName(attempt);
     return this.#root.guard(`commit ${id}`, "write", async () => {

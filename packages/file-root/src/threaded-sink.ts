@@ -74,6 +74,10 @@ class ThreadedSink implements Sink {
     return this.thread.call("status", this.#ref, attempt);
   }
 
+  manifest(attempt: Attempt): Promise<Uint8Array> {
+    return this.thread.call("manifest", this.#ref, attempt);
+  }
+
   commit(attempt: Attempt, id: string, files: readonly SmallFile[]): Promise<void> {
     return this.thread.call("commit", this.#ref, attempt, id, files);
   }

@@ -100,10 +100,14 @@ export class StreamAttempt implements AttemptWriter {
     return (this.#state === "writing" || this.#state === "finished") && !this.#ending;
   }
 
+  /** Undefined unless it has finished with one. */
+  get manifest(): Uint8Array | undefined {
+    return this.#state === "finished" ? this.#manifest?.slice() : undefined;
+  }
+
   get status(): AttemptStatus {
-    const manifest = this.#state === "finished" ? this.#manifest : undefined;
     return {
-      finished: manifest ? [{ rank: 0, manifest: manifest.slice() }] : [],
+      finished: this.#state === "finished" ? [0] : [],
       failed: this.#failure === undefined ? [] : [{ rank: 0, reason: this.#failure }],
       committed: this.#state === "committed",
     };

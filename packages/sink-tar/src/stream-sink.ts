@@ -56,6 +56,15 @@ export function streamSink({ open }: TarStreamOptions): Sink {
       return attempts.get(keyOf(attempt))?.status ?? { finished: [], failed: [], committed: false };
     },
 
+    async manifest(attempt) {
+      const manifest = attempts.get(keyOf(attempt))?.manifest;
+      if (manifest) return manifest;
+      throw new HoldfastError(
+        "SINK_FAILED",
+        `step ${attempt.step}: the attempt has not finished, or is over`,
+      );
+    },
+
     async commit(attempt, id, files) {
       if (committed.has(id)) {
         const message = `${id} is committed: a stream takes each step once. Save another step, or open another sink`;

@@ -50,11 +50,12 @@ function withMethods(inner: Sink): Sink {
     capabilities: inner.capabilities,
     begin: (...args) => inner.begin(...args),
     status: (attempt) => inner.status(attempt),
+    manifest: (...args) => inner.manifest(...args),
     commit: (...args) => inner.commit(...args),
     open: (id) => inner.open(id),
     list: (options) => inner.list(options),
     delete: (id) => inner.delete(id),
-    sweep: () => inner.sweep(),
+    sweep: (options) => inner.sweep(options),
     close: () => inner.close(),
   };
 }

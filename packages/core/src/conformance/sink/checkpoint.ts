@@ -47,7 +47,17 @@ export async function writeFiles(sink: Sink, writer: AttemptWriter, files: Conte
 /** The manifest of an attempt that says nothing of tensors: sinks do not read it. */
 export function manifestOf({ runId, step, worldSize }: Attempt): Uint8Array {
   const blocks = { digest: "xxh64", blockBytes: 2 * CHUNK_BYTES } as const;
-  return encodeManifest({ runId, step, rank: 0, worldSize, ...blocks, files: [], tensors: [], ties: [] });
+  return encodeManifest({
+    runId,
+    step,
+    rank: 0,
+    worldSize,
+    sharding: undefined,
+    ...blocks,
+    files: [],
+    tensors: [],
+    ties: [],
+  });
 }
 
 /** What core passes to `commit`: small files, and a valid record at the end. */

@@ -27,6 +27,7 @@ export function mixing(merge: (attempt: Attempt) => Attempt): BreakSink {
     ...sink,
     begin: (attempt, ...rest) => sink.begin(merge(attempt), ...rest),
     status: (attempt) => sink.status(merge(attempt)),
+    manifest: (attempt, rank) => sink.manifest(merge(attempt), rank),
     commit: (attempt, ...rest) => sink.commit(merge(attempt), ...rest),
   });
 }

@@ -4,9 +4,10 @@ import { ByteBudget } from "./budget";
 import { CheckpointWriter } from "./checkpoint-writer";
 import { ChunkPool } from "./chunk-pool";
 import { failuresOf, leaveSink, together, useSink } from "./closing";
-import { HoldfastError } from "./errors";
+import { HoldfastError, messageOf } from "./errors";
 import { flatten } from "./flatten";
 import { Housekeeping } from "./housekeeping";
+import type { LineRequest } from "./line-entry";
 import { type CheckpointerOptions, resolveOptions } from "./options";
 import {
   type Found,
@@ -22,6 +23,7 @@ import {
 import type { Save, SaveHandle } from "./save-handle";
 import { SaveLine } from "./save-line";
 import { checkedDeadline, lineRequest, type SaveNowRequest, type SaveRequest } from "./save-request";
+import { type Ranks, shareOf } from "./share";
 import type { FlatState, StateForm, StateOf } from "./state";
 import { TensorMap } from "./tensor-map";
 import { Timetable } from "./timetable";
@@ -34,6 +36,8 @@ import { newestVerified } from "./verify";
  */
 export class AsyncCheckpointer<T> implements AsyncDisposable {
   readonly #line: SaveLine;
+  readonly #writer: CheckpointWriter;
+  readonly #ranks: Ranks | undefined;
   readonly #resumable: Resumable;
   readonly #device: ByteBudget;
   readonly #timeout: number;
@@ -43,18 +47,22 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
   #closed: Promise<void> | undefined;
   /** Of the state that was saved last: the next one is most likely of the same. */
   #form: StateForm | undefined;
+  /** How often `save` was called: the ranks call it equally often. */
+  #ordinal = 0;
 
   private constructor(options: CheckpointerOptions<Backend | readonly Backend[]>) {
     const resolved = resolveOptions(options);
-    const { backends, sink, host, device, timeout, digest, maxShardBytes } = resolved;
+    const { backends, sink, host, device, timeout, digest, maxShardBytes, ranks, schedule } = resolved;
     const pool = new ChunkPool({ bytes: host, shared: sink.capabilities.sharedMemory });
     this.#timeout = timeout;
-    this.#timetable = resolved.schedule && new Timetable(resolved.schedule);
+    this.#ranks = ranks;
+    this.#timetable = schedule && new Timetable(schedule, undefined, ranks !== undefined);
     this.#device = new ByteBudget(device);
     this.#resumable = { backends, sink, pool };
     const housekeeping = new Housekeeping({ sink, pool }, resolved.retention);
-    const writer = new CheckpointWriter({ sink, pool, digest, maxShardBytes }, housekeeping, timeout);
-    this.#line = new SaveLine({ ...resolved, writer, device: this.#device });
+    const environment = { sink, pool, digest, maxShardBytes, ranks };
+    this.#writer = new CheckpointWriter(environment, housekeeping, timeout, ranks);
+    this.#line = new SaveLine({ ...resolved, writer: this.#writer, device: this.#device });
     useSink(sink);
   }
 
@@ -70,8 +78,7 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
    * @throws HoldfastError `INVALID_ARGUMENT`, `INVALID_STATE`, `NOT_JSON`, `TENSOR_NOT_READABLE`, `DEVICE_LOST`, `CLOSED`
    */
   save<S extends object>(request: SaveRequest<S & StateOf<S, T>>): Save {
-    this.#assertOpen();
-    return this.#timed(this.#line.add(this.#lineRequest(request)));
+    return this.#timed(this.#requested(request, (asked) => this.#line.add(asked)));
   }
 
   /**
@@ -85,9 +92,8 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
    * @throws HoldfastError as `save`, and `INVALID_ARGUMENT` for a deadline that is none
    */
   saveNow<S extends object>(request: SaveNowRequest<S & StateOf<S, T>>): Save {
-    this.#assertOpen();
     const deadline = checkedDeadline(request);
-    return this.#timed(this.#line.addNow(this.#lineRequest(request), deadline));
+    return this.#timed(this.#requested(request, (asked) => this.#line.addNow(asked, deadline)));
   }
 
   /**
@@ -108,7 +114,7 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
   async prepare<S extends object>(state: S & StateOf<S, T>): Promise<void> {
     await this.#during(async () => {
       const flat = this.#flatten(state);
-      for (const [backend, leaves] of flat.form.stored) {
+      for (const [backend, leaves] of shareOf(flat.form, this.#ranks).stored) {
         await backend.prepare?.(new TensorMap(flat, leaves), { device: this.#device });
       }
     });
@@ -172,6 +178,7 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
 
   async #close(): Promise<void> {
     await this.#line.idle();
+    await this.#writer.settled();
     const { backends, sink } = this.#resumable;
     const late = await failuresOf([() => Promise.allSettled(this.#busy)], this.#timeout);
     const steps = [...backends.map((backend) => () => backend.close?.()), () => leaveSink(sink)];
@@ -198,8 +205,16 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
     return flat;
   }
 
-  #lineRequest(request: SaveRequest<object>) {
-    return lineRequest(request, (state) => this.#flatten(state));
+  #requested(request: SaveRequest<object>, enter: (asked: LineRequest) => SaveHandle): SaveHandle {
+    this.#assertOpen();
+    const ordinal = ++this.#ordinal;
+    try {
+      const asked = lineRequest(request, (state) => this.#flatten(state));
+      return enter({ ...asked, ordinal, share: shareOf(asked.state.form, this.#ranks) });
+    } catch (error) {
+      this.#writer.leaveOut({ step: request.step, ordinal }, messageOf(error));
+      throw error;
+    }
   }
 
   /** Tells the schedule of a save. */

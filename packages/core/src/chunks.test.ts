@@ -10,7 +10,9 @@ function spelledPieces(pieces: readonly Piece[]): readonly string[] {
   return pieces.flatMap((piece) =>
     piece instanceof Uint8Array
       ? [...piece].map(String)
-      : Array.from({ length: piece.bytes }, (_, i) => place(piece.backend === a, piece.name, i)),
+      : Array.from({ length: piece.end - piece.start }, (_, i) =>
+          place(piece.backend === a, piece.name, piece.start + i),
+        ),
   );
 }
 
@@ -29,11 +31,9 @@ const place = (isA: boolean, name: string, at: number) => `${isA ? "a" : "b"} ${
 const pieces = fc.array(
   fc.oneof(
     fc.uint8Array({ maxLength: 40 }),
-    fc.record({
-      backend: fc.constantFrom(a, b),
-      name: fc.constantFrom("t", "u"),
-      bytes: fc.nat(60),
-    }),
+    fc
+      .tuple(fc.constantFrom(a, b), fc.constantFrom("t", "u"), fc.nat(9), fc.nat(60))
+      .map(([backend, name, start, bytes]) => ({ backend, name, start, end: start + bytes })),
   ),
 );
 
@@ -59,7 +59,7 @@ test("chunks are full but the last, and together the pieces, in order", () => {
 });
 
 test("what one backend reads side by side is asked of it together", () => {
-  const piece = (backend: typeof a, name: string) => ({ backend, name, bytes: 10 });
+  const piece = (backend: typeof a, name: string) => ({ backend, name, start: 5, end: 15 });
   const chunks = cutIntoChunks(
     [Uint8Array.of(1, 2), piece(a, "s"), piece(a, "t"), piece(b, "u"), piece(a, "v")],
     27,

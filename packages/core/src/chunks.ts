@@ -1,8 +1,8 @@
 /** A file as the chunks in which it is read and written: planned down to the byte, and used again by every save. */
 import type { Backend, TensorRange } from "./backend";
 
-/** A part of a file: bytes that are at hand, or all of a tensor. */
-export type Piece = Uint8Array | { readonly backend: Backend; readonly name: string; readonly bytes: number };
+/** A part of a file: bytes that are at hand, or a range of a tensor. */
+export type Piece = Uint8Array | (TensorRange & { readonly backend: Backend });
 
 /** Bytes `[start, end)` of a chunk: some that are at hand, or ranges that one backend reads together. */
 export type ChunkPart = { readonly start: number; readonly end: number } & (
@@ -19,7 +19,7 @@ export interface PlannedChunk {
 export function cutIntoChunks(pieces: Iterable<Piece>, chunkBytes: number): readonly PlannedChunk[] {
   const cutter = new Cutter(chunkBytes);
   for (const piece of pieces) {
-    const length = piece instanceof Uint8Array ? piece.byteLength : piece.bytes;
+    const length = piece instanceof Uint8Array ? piece.byteLength : piece.end - piece.start;
     for (let at = 0; at < length; ) at += cutter.take(piece, at, length);
   }
   return cutter.finish();
@@ -50,7 +50,8 @@ class Cutter {
       this.#parts.push({ start, end, bytes: piece.subarray(from, from + taken) });
     } else {
       const run = this.#runOf(piece.backend);
-      run.ranges.push({ name: piece.name, start: from, end: from + taken });
+      const at = piece.start + from;
+      run.ranges.push({ name: piece.name, start: at, end: at + taken });
       run.end = end;
     }
     this.#filled = end;

@@ -20,6 +20,15 @@ export { type CheckpointSummary, keepBest, keepEvery, keepLast, type RetentionPo
 export type { Committed, NotCommitted, Save, SaveProgress, SaveResult, SaveStage } from "./save-handle";
 export type { SaveNowRequest, SaveRequest } from "./save-request";
 export { everyMinutes, everySteps, type Moment, type Schedule } from "./schedule";
+export { type AxisPlacement, type AxisPlacements, type MeshOptions, mesh, shard } from "./sharding/mesh";
+export {
+  type ReplicatedOptions,
+  replicated,
+  type TensorParallelOptions,
+  tensorParallel,
+  type ZeroOptions,
+  zeroPartitioned,
+} from "./sharding/policies";
 export type * from "./sharding/policy";
 export type * from "./sink";
 export { rankPrefix } from "./sink";

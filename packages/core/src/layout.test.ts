@@ -4,15 +4,23 @@ import { flatten } from "./flatten";
 import { hostBackend } from "./host-backend";
 import { type LayoutOptions, layOut, manifestOf } from "./layout";
 import { decodeManifest } from "./manifest";
+import { shareOf } from "./share";
+import type { StateForm } from "./state";
 
-const OPTIONS: LayoutOptions = { maxShardBytes: 1000, blockBytes: 4096, chunkBytes: 8192, digest: "xxh64" };
+const OPTIONS: LayoutOptions = {
+  prefix: "",
+  maxShardBytes: 1000,
+  blockBytes: 4096,
+  chunkBytes: 8192,
+  digest: "xxh64",
+};
 const backends = [hostBackend()];
 
 describe("layOut", () => {
   test("one file a group, an index where it is split; none for an empty group", () => {
     const u8 = (length: number) => new Uint8Array(length);
     const state = { model: { a: u8(600), b: u8(600), c: u8(10) }, optimizer: { m: u8(5) }, empty: {} };
-    expect(layOut(flatten(state, backends).form, OPTIONS).files.map(({ plan }) => plan.path)).toEqual([
+    expect(layOut(whole(flatten(state, backends).form), OPTIONS).files.map(({ plan }) => plan.path)).toEqual([
       "model-00001-of-00002.safetensors",
       "model-00002-of-00002.safetensors",
       "model.safetensors.index.json",
@@ -27,7 +35,7 @@ describe("layOut", () => {
         const tensors = Object.entries(sizes).map(
           ([name, length]) => [name, new Uint8Array(length)] as const,
         );
-        const layout = layOut(flatten({ model: new Map(tensors) }, backends).form, {
+        const layout = layOut(whole(flatten({ model: new Map(tensors) }, backends).form), {
           ...OPTIONS,
           maxShardBytes,
         });
@@ -35,7 +43,7 @@ describe("layOut", () => {
           layout.files.map(({ plan }) => [plan.path, plan.blockEnds.map((end) => hex(end))]),
         );
         const bytes = manifestOf(
-          { runId: "r", step: 1 },
+          { runId: "r", step: 1, rank: 0, worldSize: 1, sharding: undefined },
           layout,
           layout.files,
           (path) => digests.get(path) ?? [],
@@ -63,14 +71,21 @@ describe("layOut", () => {
 
   test("is done once for a form, and again for other options", () => {
     const { form } = flatten({ model: [new Uint8Array(1)] }, backends);
-    const layout = layOut(form, OPTIONS);
-    expect(layOut(form, { ...OPTIONS })).toBe(layout);
-    for (const other of [{ maxShardBytes: 1 }, { blockBytes: 8192 }, { chunkBytes: 4096 }]) {
-      expect(layOut(form, { ...OPTIONS, ...other })).not.toBe(layout);
+    const layout = layOut(whole(form), OPTIONS);
+    expect(layOut(whole(form), { ...OPTIONS })).toBe(layout);
+    for (const other of [
+      { maxShardBytes: 1 },
+      { blockBytes: 8192 },
+      { chunkBytes: 4096 },
+      { prefix: "rank_0/" },
+    ]) {
+      expect(layOut(whole(form), { ...OPTIONS, ...other })).not.toBe(layout);
     }
-    expect(layOut(form, { ...OPTIONS, digest: "sha256" })).not.toBe(layout);
+    expect(layOut(whole(form), { ...OPTIONS, digest: "sha256" })).not.toBe(layout);
   });
 });
+
+const whole = (form: StateForm) => shareOf(form, undefined);
 
 function hex(number: number): string {
   return number.toString(16).padStart(16, "0");

@@ -5,10 +5,10 @@
 import { cutIntoChunks, type Piece, type PlannedChunk } from "./chunks";
 import type { DigestAlgorithm } from "./digest";
 import { blockEnds, type Manifest, type ManifestFile } from "./manifest";
-import { ManifestTemplate, type PlannedTensor } from "./manifest-template";
+import { type ManifestHead, ManifestTemplate, type PlannedTensor } from "./manifest-template";
 import { encodeIndex, planFile, planShards } from "./safetensors";
+import type { Part, Share } from "./share";
 import type { FilePlan } from "./sink";
-import type { Leaf, StateForm } from "./state";
 import type { TensorSpec } from "./tensor";
 
 export interface PlannedFile {
@@ -19,6 +19,8 @@ export interface PlannedFile {
 }
 
 export interface LayoutOptions {
+  /** What every path begins with: see `rankPrefix`. */
+  readonly prefix: string;
   /** Bytes of tensors a file, at most, unless one tensor alone is larger. */
   readonly maxShardBytes: number;
   readonly blockBytes: number;
@@ -26,7 +28,7 @@ export interface LayoutOptions {
   readonly digest: DigestAlgorithm;
 }
 
-/** What of a save follows from its state's form: every file but `training_state.json`, and most of the manifest. */
+/** What of a save follows from the share of its state: every file but `training_state.json`, and most of the manifest. */
 export interface Layout {
   readonly options: LayoutOptions;
   /** One `.safetensors` a group, or several and an index. Empty groups have no file. */
@@ -34,19 +36,20 @@ export interface Layout {
   readonly template: ManifestTemplate;
 }
 
-/** The layouts of forms that are still in use: a state that keeps its form is laid out once. */
-const known = new WeakMap<StateForm, Layout>();
+/** The layouts of what is still in use: a state that keeps its form is laid out once. */
+const known = new WeakMap<Share, Layout>();
 
-export function layOut(form: StateForm, options: LayoutOptions): Layout {
-  const before = known.get(form);
+export function layOut(share: Share, options: LayoutOptions): Layout {
+  const before = known.get(share);
   if (before && sameOptions(before.options, options)) return before;
-  const layout = layOutAnew(form, options);
-  known.set(form, layout);
+  const layout = layOutAnew(share, options);
+  known.set(share, layout);
   return layout;
 }
 
 function sameOptions(a: LayoutOptions, b: LayoutOptions): boolean {
   return (
+    a.prefix === b.prefix &&
     a.maxShardBytes === b.maxShardBytes &&
     a.blockBytes === b.blockBytes &&
     a.chunkBytes === b.chunkBytes &&
@@ -54,22 +57,20 @@ function sameOptions(a: LayoutOptions, b: LayoutOptions): boolean {
   );
 }
 
-function layOutAnew(form: StateForm, options: LayoutOptions): Layout {
-  const { maxShardBytes, digest, blockBytes } = options;
-  const contents = [...leavesByGroup(form)].flatMap(([group, leaves]) =>
-    contentsOf(group, leaves, maxShardBytes),
-  );
+function layOutAnew(share: Share, options: LayoutOptions): Layout {
+  const { digest, blockBytes } = options;
+  const contents = [...partsByGroup(share)].flatMap(([group, parts]) => contentsOf(group, parts, options));
   return {
     options,
     files: contents.map((content) => planned(content, options)),
-    template: new ManifestTemplate(plannedTensors(contents), tiesOf(form), { digest, blockBytes }),
+    template: new ManifestTemplate(plannedTensors(contents), tiesOf(share), { digest, blockBytes }),
   };
 }
 
 /** What has to be stored of each group that has tensors, by name. */
-function leavesByGroup({ groups, leaves }: StateForm): ReadonlyMap<string, ReadonlyMap<string, Leaf>> {
-  const byGroup = new Map(groups.map((group) => [group, new Map<string, Leaf>()]));
-  for (const leaf of leaves) if (!leaf.tiedTo) byGroup.get(leaf.group)?.set(leaf.name, leaf);
+function partsByGroup({ form, parts }: Share): ReadonlyMap<string, ReadonlyMap<string, Part>> {
+  const byGroup = new Map(form.groups.map((group) => [group, new Map<string, Part>()]));
+  for (const part of parts) byGroup.get(part.leaf.group)?.set(part.leaf.name, part);
   for (const [group, named] of byGroup) if (named.size === 0) byGroup.delete(group);
   return byGroup;
 }
@@ -79,35 +80,35 @@ interface Content {
   readonly path: string;
   readonly head: Uint8Array;
   readonly byteLength: number;
-  readonly tensors: readonly PlacedLeaf[];
+  readonly tensors: readonly PlacedPart[];
 }
 
-/** Bytes `[start, end)` of the file hold the leaf's tensor. */
-interface PlacedLeaf {
-  readonly leaf: Leaf;
+/** Bytes `[start, end)` of the file hold the part. */
+interface PlacedPart {
+  readonly part: Part;
   readonly start: number;
   readonly end: number;
 }
 
 function contentsOf(
   group: string,
-  leaves: ReadonlyMap<string, Leaf>,
-  maxShardBytes: number,
+  parts: ReadonlyMap<string, Part>,
+  { prefix, maxShardBytes }: LayoutOptions,
 ): readonly Content[] {
   const specs = new Map<string, TensorSpec>();
-  for (const [name, { spec }] of leaves) specs.set(name, spec);
+  for (const [name, { spec }] of parts) specs.set(name, spec);
   const shards = planShards(specs, { stem: group, limit: maxShardBytes });
   const contents = shards.map(({ path, tensors }): Content => {
     const { header, byteLength, tensors: placed } = planFile(tensors, METADATA);
-    const named: PlacedLeaf[] = [];
+    const named: PlacedPart[] = [];
     for (const { name, start, end } of placed) {
-      const leaf = leaves.get(name);
-      if (leaf) named.push({ leaf, start, end });
+      const part = parts.get(name);
+      if (part) named.push({ part, start, end });
     }
-    return { path, head: header, byteLength, tensors: named };
+    return { path: prefix + path, head: header, byteLength, tensors: named };
   });
   const index = encodeIndex(shards);
-  return index ? [...contents, onlyBytes(`${group}.safetensors.index.json`, index)] : contents;
+  return index ? [...contents, onlyBytes(`${prefix}${group}.safetensors.index.json`, index)] : contents;
 }
 
 /** What files of Hugging Face carry, so that their readers take ours for theirs. */
@@ -137,16 +138,24 @@ function planned(content: Content, { blockBytes, chunkBytes }: LayoutOptions): P
 
 function* piecesOf({ head, tensors }: Content): Generator<Piece> {
   yield head;
-  for (const { leaf, start, end } of tensors)
-    yield { backend: leaf.backend, name: leaf.key, bytes: end - start };
+  for (const { part } of tensors) {
+    const { leaf, start, end } = part;
+    yield { backend: leaf.backend, name: leaf.key, start, end };
+  }
 }
 
 function* plannedTensors(contents: readonly Content[]): Generator<PlannedTensor> {
   for (const [file, { tensors }] of contents.entries()) {
-    for (const { leaf, start, end } of tensors) {
-      const { group, name, spec } = leaf;
-      const offset = spec.shape.map(() => 0);
-      yield { group, name, spec, slices: [], shards: [{ offset, shape: spec.shape, file, start, end }] };
+    for (const { part, start, end } of tensors) {
+      const { leaf, slices, offset, spec } = part;
+      const { group, name } = leaf;
+      yield {
+        group,
+        name,
+        spec: leaf.spec,
+        slices,
+        shards: [{ offset, shape: spec.shape, file, start, end }],
+      };
     }
   }
 }
@@ -162,15 +171,17 @@ export function readingOrder({ files }: Layout): ReadonlySet<string> {
   return keys;
 }
 
-function tiesOf({ leaves }: StateForm): Manifest["ties"] {
-  return leaves.flatMap(({ group, name, tiedTo }) =>
-    tiedTo ? [{ group, name, to: { group: tiedTo.group, name: tiedTo.name } }] : [],
+/** A tie is told by whoever writes of the tensor. */
+function tiesOf({ form, parts }: Share): Manifest["ties"] {
+  const written = new Set(parts.map(({ leaf }) => leaf));
+  return form.leaves.flatMap(({ group, name, tiedTo }) =>
+    tiedTo && written.has(tiedTo) ? [{ group, name, to: { group: tiedTo.group, name: tiedTo.name } }] : [],
   );
 }
 
 /** The manifest, encoded, of what was written: `files` and the digests of each one's blocks. */
 export function manifestOf(
-  head: { readonly runId: string; readonly step: number },
+  head: Omit<ManifestHead, "files">,
   { template, options }: Layout,
   files: readonly PlannedFile[],
   digestsOf: (path: string) => readonly string[],
@@ -183,5 +194,5 @@ export function manifestOf(
     const { path, byteLength } = plan;
     return { path, byteLength, headBytes, digests: digests.slice(0, headBlocks) };
   });
-  return template.encode({ ...head, rank: 0, worldSize: 1, sharding: undefined, files: entries }, ofTensors);
+  return template.encode({ ...head, files: entries }, ofTensors);
 }

@@ -3,9 +3,12 @@ import { requireCapabilities } from "./capabilities";
 import { DEFAULT_HOST } from "./chunk-pool";
 import { type DigestAlgorithm, isDigestAlgorithm } from "./digest";
 import { HoldfastError } from "./errors";
+import { isSafeName } from "./paths";
 import { isRetention, type RetentionPolicy } from "./retention";
 import type { Save } from "./save-handle";
 import type { Schedule } from "./schedule";
+import type { ShardingPolicy } from "./sharding/policy";
+import type { Ranks } from "./share";
 import type { Sink } from "./sink";
 
 export interface CheckpointerOptions<B extends Backend | readonly Backend[]> {
@@ -36,6 +39,22 @@ export interface CheckpointerOptions<B extends Backend | readonly Backend[]> {
   readonly digest?: DigestAlgorithm;
   /** A group with more bytes than this is split over several files. Default 5,000,000,000, as Hugging Face's. */
   readonly maxShardBytes?: number;
+  /**
+   * Of several ranks: equal on all of them, and new at each launch, as the launcher's job id is. Letters, digits, `_`, `-`
+   * and `.`, at most 64. Ranks save at the same steps, each by a checkpointer of its own; rank 0 commits.
+   */
+  readonly runId?: string;
+  /** Of several ranks: this one's number, from 0. */
+  readonly rank?: number;
+  /** How many ranks there are. Default 1. */
+  readonly worldSize?: number;
+  /** Of several ranks: how the state lies across them. */
+  readonly sharding?: ShardingPolicy;
+  /**
+   * Of several ranks: milliseconds that one which has finished waits without another finishing. Then the save fails, and
+   * names those that are missing. Default 600,000.
+   */
+  readonly deadline?: number;
   /** Called when a save fails. Without it, a failure whose `committed` nobody took is told by the next `staged`. */
   readonly onFailure?: (error: HoldfastError, save: Save) => void;
 }
@@ -64,6 +83,7 @@ export function resolveOptions(options: CheckpointerOptions<Backend | readonly B
     "schedule has to be one, as everySteps(100) returns it",
   );
   if (retention.length > 0) requireCapabilities(sink, "retention", ["list", "read", "delete"]);
+  const ranks = resolveRanks(options);
   const limits = { host, device: device === "auto" ? Number.POSITIVE_INFINITY : device };
   return {
     backends,
@@ -76,7 +96,42 @@ export function resolveOptions(options: CheckpointerOptions<Backend | readonly B
     digest,
     maxShardBytes,
     onFailure,
+    ranks,
   };
+}
+
+/** Undefined for one rank. */
+function resolveRanks(options: CheckpointerOptions<Backend | readonly Backend[]>): Ranks | undefined {
+  const { runId, rank = 0, worldSize = 1, sharding, deadline = 600_000 } = options;
+  check(isCount(worldSize) && worldSize > 0, `worldSize is ${worldSize}; it has to be a whole number ≥ 1`);
+  check(isCount(rank) && rank < worldSize, `rank is ${rank}, of ${worldSize} ranks; they count from 0`);
+  if (worldSize === 1) return undefined;
+  if (runId === undefined || sharding === undefined) {
+    const missing =
+      runId === undefined ? "runId, equal on all and new at each launch" : "sharding: replicated()";
+    throw new HoldfastError("INVALID_ARGUMENT", `${worldSize} ranks need a ${missing}`);
+  }
+  check(
+    isSafeName(runId) && runId.length <= 64,
+    `runId is ${JSON.stringify(runId)}; it has to be part of a file's name`,
+  );
+  check(deadline > 0, `deadline is ${deadline}; it has to be milliseconds > 0`);
+  const { sink, whenBusy = "wait", schedule } = options;
+  check(whenBusy === "wait", 'ranks would skip different saves: with several, whenBusy has to be "wait"');
+  check(
+    schedule === undefined || schedule.byStep,
+    `${schedule?.name} goes by time, which differs between ranks: use everySteps`,
+  );
+  if (!sink.capabilities.ranks)
+    throw new HoldfastError(
+      "UNSUPPORTED",
+      `${sink.name} takes one rank: use a sink that several can write to`,
+    );
+  return { runId, rank, worldSize, sharding, deadline };
+}
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
 }
 
 function check(holds: boolean, rule: string): void {

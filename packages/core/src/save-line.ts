@@ -32,7 +32,7 @@ export class SaveLine {
 
   /** Puts a save in line. Throws, having done nothing, if its tensors are looked at now and cannot be read. */
   add(request: LineRequest): SaveHandle {
-    const entry = newEntry(request);
+    const entry = this.#newEntry(request);
     if (request.signal?.aborted) return this.#endUntouched(entry, "aborted");
     if (this.#line.length > 0 && this.options.whenBusy === "skip")
       return this.#endUntouched(entry, "skipped");
@@ -41,7 +41,7 @@ export class SaveLine {
 
   /** Puts a save that has to be committed in `deadline` ms in the place of all that wait (see `saveNow`). */
   addNow(request: LineRequest, deadline: number): SaveHandle {
-    const entry = newEntry(request);
+    const entry = this.#newEntry(request);
     if (request.signal?.aborted) return this.#endUntouched(entry, "aborted");
     const running = this.#writing;
     // From the end, so that none moves up only to be dropped.
@@ -77,6 +77,14 @@ export class SaveLine {
     return this.#failures.errors;
   }
 
+  #newEntry(request: LineRequest): Entry {
+    const entry = newEntry(request);
+    void entry.handle.ended.then(() => {
+      if (!entry.begun) this.options.writer.leaveOut(request, "the save was given up before it began");
+    });
+    return entry;
+  }
+
   #enter(entry: Entry): SaveHandle {
     const { handle, request } = entry;
     if (this.#line.length < SNAPSHOTS) this.#stage(entry);
@@ -106,7 +114,7 @@ export class SaveLine {
   }
 
   #stage(entry: Entry): void {
-    const snapshot = new SnapshotSet(entry.request.state, this.options.device);
+    const snapshot = new SnapshotSet(entry.request.state, entry.request.share, this.options.device);
     entry.snapshot = snapshot;
     // Retained tensors are safe when `save` returns, however late the caller looks.
     if (snapshot.mode === "retained") entry.handle.stallMs = performance.now() - entry.request.startedAt;
@@ -138,14 +146,14 @@ export class SaveLine {
 
   async #write(entry: Entry): Promise<void> {
     const { handle, snapshot } = entry;
-    const { step, state, beside, record } = entry.request;
-    const { form } = state;
+    const { step, ordinal, share, beside, record } = entry.request;
     const aborted = handle.aborted.signal;
     if (!snapshot) return;
     try {
       const report = handle.report.bind(handle);
       const signals = { aborted, late: entry.late.signal, hurry: entry.hurry.signal };
-      const request = { step, form, snapshot, beside, record, ...signals, report };
+      const request = { step, ordinal, share, snapshot, beside, record, ...signals, report };
+      entry.begun = true;
       const { id, bytes, housekeeping } = await this.options.writer.write(request);
       const result = {
         outcome: "committed",

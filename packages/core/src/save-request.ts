@@ -13,8 +13,10 @@ export interface SaveRequest<S> {
   readonly training?: TrainingState;
   /** Finite numbers by name. */
   readonly metrics?: Readonly<Record<string, number>>;
-  /** Any JSON: the state of random generators, the position in the data. */
+  /** Any JSON: the state of random generators, the position in the data. Of several ranks, rank 0's is kept. */
   readonly extra?: unknown;
+  /** Any JSON that is this rank's own: each rank's is kept. */
+  readonly rankExtra?: unknown;
   /** Aborts this save. */
   readonly signal?: AbortSignal;
 }
@@ -28,7 +30,7 @@ export interface SaveNowRequest<S> extends SaveRequest<S> {
 export function lineRequest(
   request: SaveRequest<object>,
   flatten: (state: object) => FlatState,
-): LineRequest {
+): Omit<LineRequest, "ordinal" | "share"> {
   const startedAt = performance.now();
   const { step, state, metrics = {}, signal } = request;
   if (!Number.isSafeInteger(step) || step < 0)

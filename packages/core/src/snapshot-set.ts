@@ -2,6 +2,7 @@
 import type { Backend, Budget, Snapshot, SnapshotMode } from "./backend";
 import type { ChunkPart } from "./chunks";
 import { asHoldfastError, HoldfastError } from "./errors";
+import type { Share } from "./share";
 import type { FlatState } from "./state";
 import { TensorMap } from "./tensor-map";
 
@@ -14,9 +15,9 @@ export class SnapshotSet {
   readonly #snapshots = new Map<Backend, Snapshot>();
 
   /** @throws HoldfastError what a backend throws for tensors that it cannot read; nothing is left open then */
-  constructor(state: FlatState, device: Budget) {
+  constructor(state: FlatState, { stored }: Pick<Share, "stored">, device: Budget) {
     try {
-      for (const [backend, leaves] of state.form.stored) {
+      for (const [backend, leaves] of stored) {
         this.#snapshots.set(backend, backend.snapshot(new TensorMap(state, leaves), { device }));
       }
     } catch (error) {

@@ -14,6 +14,8 @@ export class Timetable {
     schedule: Schedule,
     /** In milliseconds; tests bring one of their own. */
     private readonly clock: () => number = () => performance.now(),
+    /** Whether a save is due even while one is under way: on ranks, which are not equally far with theirs. */
+    private readonly alsoWhileSaving = false,
   ) {
     this.#isDue = schedule.start();
     this.#lastAt = clock();
@@ -26,7 +28,7 @@ export class Timetable {
   due(step: number): boolean {
     if (!Number.isSafeInteger(step) || step < 0)
       throw new HoldfastError("INVALID_ARGUMENT", `step is ${step}; it has to be a whole number ≥ 0`);
-    const saving = this.#underWay > 0;
+    const saving = this.#underWay > 0 && !this.alsoWhileSaving;
     // A step that lies back means that training went back there, and goes on as if from a restore.
     if (this.#lastStep === undefined || step < this.#lastStep) this.#lastStep = step - 1;
     const [lastStep, lastAt, now] = [this.#lastStep, this.#lastAt, this.clock()];

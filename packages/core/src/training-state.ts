@@ -40,6 +40,7 @@ export interface TrainingInput {
   readonly training?: TrainingState | undefined;
   readonly metrics?: Readonly<Record<string, number>> | undefined;
   readonly extra?: unknown;
+  readonly rankExtra?: unknown;
 }
 
 /** With boostr's keys alone. @throws HoldfastError `NOT_JSON`, `INVALID_ARGUMENT` */
@@ -51,13 +52,20 @@ export function encodeBoostrTraining({
 }
 
 /** @throws HoldfastError `NOT_JSON`, `INVALID_ARGUMENT` */
-export function encodeTraining({ step, training, metrics = {}, extra }: TrainingInput): Uint8Array {
+export function encodeTraining({
+  step,
+  training,
+  metrics = {},
+  extra,
+  rankExtra,
+}: TrainingInput): Uint8Array {
   // encodeJson refuses what is not finite; this says in addition what type is meant.
   for (const [name, value] of Object.entries(metrics)) {
     if (typeof value !== "number") throw invalid(`metrics.${name} is not a number`);
   }
   const fields = [...boostrFields(step, training), `"metrics": ${encodeJson(metrics, "metrics")}`];
   if (extra !== undefined) fields.push(`"extra": ${encodeJson(extra, "extra")}`);
+  if (rankExtra !== undefined) fields.push(`"rank_extra": ${encodeJson(rankExtra, "rankExtra")}`);
   return encodeFields(fields);
 }
 

@@ -13,11 +13,17 @@ export interface Slice {
 export interface Placement {
   /** Where it lies in the whole tensor, at most one a dimension. Empty: it is the whole one. */
   readonly slices: readonly Slice[];
-  /**
-   * This rank is number `index` of the `of` that hold the same bytes: together they write them once, each about as much
-   * as the others. Undefined: this rank holds them too, and leaves the writing to others.
-   */
-  readonly replica: { readonly index: number; readonly of: number } | undefined;
+  /** Who holds the same bytes. Undefined: this rank holds them too, and leaves the writing to others. */
+  readonly replica: Replica | undefined;
+}
+
+/** The ranks that hold the same bytes write them once, together, each about as much as the others. */
+export interface Replica {
+  /** Equal for tensors of one rank that the very same ranks hold: those are shared out together. */
+  readonly among: string;
+  /** This rank is number `index`, from 0, of `of`. */
+  readonly index: number;
+  readonly of: number;
 }
 
 /** A tensor of one rank's state. */

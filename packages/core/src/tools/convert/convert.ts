@@ -8,8 +8,10 @@ import { readForeign } from "../../foreign";
 import { layOut, readingOrder } from "../../layout";
 import { withReader } from "../../open-checkpoint";
 import { randomId } from "../../random-id";
-import { layoutOptions, type SaveEnvironment, type SaveJob, writeCheckpoint } from "../../save";
+import { layoutOptions } from "../../rank-writer";
+import { type SaveEnvironment, type SaveJob, writeCheckpoint } from "../../save";
 import { isOurs, readRecord } from "../../sealed";
+import { shareOf } from "../../share";
 import type { Sink } from "../../sink";
 import { SnapshotSet } from "../../snapshot-set";
 import type { FlatState } from "../../state";
@@ -58,12 +60,13 @@ export async function convertCheckpoint(
       maxShardBytes: format.splits ? resolved.maxShardBytes : Number.POSITIVE_INFINITY,
     };
     const flat = flattenStored(state, environment, { stored, reader, pool: reading });
-    const snapshot = new SnapshotSet(flat, new ByteBudget(0));
+    const share = shareOf(flat.form, undefined);
+    const snapshot = new SnapshotSet(flat, share, new ByteBudget(0));
     const { step, metrics, record } = stored;
     try {
       const job: SaveJob = {
         attempt: { runId: randomId(), step, ordinal: 1, worldSize: 1 },
-        form: flat.form,
+        share,
         snapshot,
         beside: format.beside(stored),
         record: format.sealed ? { metrics, createdAt: record?.createdAt } : undefined,
@@ -87,7 +90,7 @@ function flattenStored(
   const backend = storedBackend((leaves, signal) => {
     const wanted = new Map<string, StoredTensor>();
     const specs = new Map<string, TensorSpec>();
-    for (const key of readingOrder(layOut(flat.form, layoutOptions(environment)))) {
+    for (const key of readingOrder(layOut(shareOf(flat.form, undefined), layoutOptions(environment, "")))) {
       const leaf = leaves.get(key);
       if (!leaf) continue;
       wanted.set(key, leaf.tensor);

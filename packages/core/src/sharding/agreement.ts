@@ -1,0 +1,72 @@
+/** Whether the ranks of an attempt have written one checkpoint: what rank 0 asks before it commits. */
+import type { RankPart } from "../commit";
+import { HoldfastError } from "../errors";
+import { decodeManifest, MANIFEST_FILE, type Manifest } from "../manifest";
+import { type Attempt, rankPrefix } from "../sink";
+
+interface Heard {
+  readonly bytes: Uint8Array;
+  readonly manifest: Manifest;
+}
+
+export class Agreement {
+  readonly #heard = new Map<number, Heard>();
+
+  constructor(private readonly attempt: Attempt) {}
+
+  has(rank: number): boolean {
+    return this.#heard.has(rank);
+  }
+
+  get isComplete(): boolean {
+    return this.#heard.size === this.attempt.worldSize;
+  }
+
+  /** @throws HoldfastError `RANKS_DISAGREE` if a rank saves something else */
+  add(rank: number, bytes: Uint8Array): void {
+    const { step, worldSize } = this.attempt;
+    const manifest = decodeManifest(bytes, rankPrefix(rank, worldSize) + MANIFEST_FILE);
+    this.#expect(rank, "the world size", manifest.worldSize, worldSize);
+    this.#expect(rank, "the step", manifest.step, step);
+    if (rank >= worldSize) throw disagree(step, `rank ${rank} is none of ${worldSize} ranks`);
+    const [first] = this.#heard;
+    if (first) {
+      const [other, { manifest: theirs }] = first;
+      const with0 = (what: string, own: unknown, known: unknown) =>
+        this.#expect(rank, what, own, known, other);
+      with0("the policy", manifest.sharding?.policy, theirs.sharding?.policy);
+      with0("the digest", manifest.digest, theirs.digest);
+      with0("the block size (of memory.host)", manifest.blockBytes, theirs.blockBytes);
+      if (manifest.sharding?.form !== theirs.sharding?.form) {
+        const rule = `the names, dtypes or shapes of rank ${rank}'s state are not those of rank ${other}'s`;
+        throw disagree(step, rule);
+      }
+    }
+    this.#heard.set(rank, { bytes, manifest });
+  }
+
+  /**
+   * What there is to commit, by rank.
+   * @throws HoldfastError `RANKS_DISAGREE` if they leave a hole, or have written something twice
+   */
+  whole(): readonly RankPart[] {
+    const byRank = [...this.#heard].sort(([a], [b]) => a - b).map(([, heard]) => heard);
+    return byRank.map(({ bytes: encoded, manifest: { files, tensors } }) => ({
+      encoded,
+      bytes: files.reduce((total, { byteLength }) => total + byteLength, encoded.byteLength),
+      groups: [...new Set(tensors.map(({ group }) => group))],
+    }));
+  }
+
+  #expect(rank: number, what: string, own: unknown, expected: unknown, other = 0): void {
+    if (own === expected) return;
+    throw disagree(
+      this.attempt.step,
+      `${what} of rank ${rank} is ${own}, and that of rank ${other} is ${expected}`,
+    );
+  }
+}
+
+function disagree(step: number, rule: string, cause?: unknown): HoldfastError {
+  return new HoldfastError("RANKS_DISAGREE", `step ${step}: ${rule}`, { cause });
+}

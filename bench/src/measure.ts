@@ -29,13 +29,15 @@ export interface Figure {
   readonly against?: string;
 }
 
-/** The median of one figure of one contestant. */
+/** The median of one figure of one contestant; NaN if it has none. */
 export type Medians = (contestant: string, figure: string) => number;
 
 export interface RowPlan {
   readonly name: string;
   /** The contestants that it is made of: if one of them cannot be had, there is no row. */
   readonly needs: readonly string[];
+  /** Those that it says something about where they can be had. */
+  readonly beside?: readonly string[];
   readonly goal?: Goal;
   figure(median: Medians): Figure;
 }

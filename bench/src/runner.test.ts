@@ -72,6 +72,8 @@ test("--only leaves the rows that are named, and who they need", () => {
   expect(more).toEqual([]);
   expect(left?.rows.map(({ name }) => name)).toEqual(["A / C"]);
   expect(left?.contestants.map(({ name }) => name)).toEqual(["A", "C"]);
+  const besideC = { ...group, rows: [{ ...ratio("A", "B"), needs: ["A"], beside: ["C"] }] };
+  expect(select([besideC], ["A / B"])[0]?.contestants.map(({ name }) => name)).toEqual(["A", "C"]);
   expect(() => select([group], ["B / C"])).toThrow("--only B / C: there is no such row or group");
 });
 

@@ -84,10 +84,14 @@ export function select(groups: readonly Group[], names: readonly string[]): Grou
 }
 
 function neededBy(rows: readonly RowPlan[], { contestants }: Group): Contestant[] {
-  return contestants.filter(({ name }) => rows.some((row) => row.needs.includes(name)));
+  return contestants.filter(({ name }) =>
+    rows.some(({ needs, beside = [] }) => [...needs, ...beside].includes(name)),
+  );
 }
 
 function medians(samples: ReadonlyMap<string, readonly Sample[]>) {
-  return (contestant: string, figure: string): number =>
-    median((samples.get(contestant) ?? []).map((sample) => sample[figure] ?? Number.NaN));
+  return (contestant: string, figure: string): number => {
+    const found = samples.get(contestant) ?? [];
+    return found.length > 0 ? median(found.map((sample) => sample[figure] ?? Number.NaN)) : Number.NaN;
+  };
 }

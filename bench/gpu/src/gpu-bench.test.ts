@@ -14,26 +14,27 @@ const staged = join(scratch, "holdfast-gpu-bench");
 const files = join(scratch, "files");
 afterAll(() => rmSync(scratch, { recursive: true }));
 
+/** One that has torch. The peers' tensors are on the CPU then. */
+const torch = ["python3", "/usr/bin/python3"].find(
+  (path) => spawnSync(path, ["-c", "import torch"]).status === 0,
+);
+if (!torch) console.error("NOT TESTED: the peers of the bench for a GPU, which need python3 with torch");
+
 /** Runs the command, where there is no Python; `settings` are the stand-in's. */
-function run(args: readonly string[], settings = "") {
+function run(args: readonly string[], settings = "", python = "no-python") {
   const out = join(scratch, "RESULTS-gpu.md");
   rmSync(out, { force: true });
-  const sized = [
-    "--quick",
-    "--sizes",
-    "0.004",
-    "--python",
-    "no-python",
-    "--dir",
-    files,
-    "--out",
-    out,
-    ...args,
-  ];
+  const where = ["--python", python, "--dir", files, "--out", out];
+  const sized = ["--quick", "--sizes", "0.004", ...where, ...args];
   const { status, stdout, stderr } = spawnSync(join(staged, "run"), sized, {
     encoding: "utf8",
     // Nothing of this repository, nor a Node of the machine's, may be needed.
-    env: { PATH: "/usr/bin:/bin", HOLDFAST_LIBCUDA: standIn, CUDA_STANDIN: settings },
+    env: {
+      PATH: "/usr/bin:/bin",
+      HOLDFAST_LIBCUDA: standIn,
+      CUDA_STANDIN: settings,
+      HOLDFAST_PEER_DEVICE: "cpu",
+    },
     cwd: scratch,
   });
   const rows = tableRows(() => readFileSync(out, "utf8"));
@@ -67,10 +68,10 @@ describe.skipIf(standIn === undefined)("the archive", () => {
     expect([...rows.keys()]).toEqual(names.map(({ name }) => name));
     for (const [name, [value = "", , against = ""]] of rows) {
       expect(stdout).toContain(name);
-      if (name.startsWith("correct /")) expect([name, value]).toEqual([name, "2 identical"]);
-      else if (/torch|DCP|Orbax/.test(name)) {
+      if (/torch|DCP|Orbax/.test(name)) {
         expect([name, value, against]).toEqual([name, "not measured", "there is no no-python"]);
-      } else if (name.startsWith("WebGPU")) {
+      } else if (name.startsWith("correct /")) expect([name, value]).toEqual([name, "2 identical"]);
+      else if (name.startsWith("WebGPU")) {
         expect(value === "not measured" ? against : value).toMatch(/adapter|^[\d.]+ ms$/);
       } else expect([name, value]).toEqual([name, expect.stringMatching(/^[\d.e-]+ (ms|s|GB\/s|MiB)$/)]);
     }
@@ -93,6 +94,41 @@ describe.skipIf(standIn === undefined)("the archive", () => {
       "",
       "",
     ]);
+  });
+
+  describe.skipIf(torch === undefined)("with torch", () => {
+    test("has a trainer with the sidecar beside the peers, and its checkpoints are right", () => {
+      const { status, stderr, rows } = run(
+        [...["--only", "correct / torch and the sidecar, GPT-2"], ...["--only", "peers"]],
+        "jitter_us=20",
+        torch,
+      );
+      expect(stderr).not.toContain("FAILED");
+      expect(status).toBe(0);
+      expect(rows.get("correct / torch and the sidecar, GPT-2")?.[0]).toBe("2 identical");
+      const figure = /^[\d.e-]+ (ms|s|MiB)$/;
+      for (const what of ["stall", "call", "until durable", "resident memory"]) {
+        const [sidecar, ratio, against] =
+          rows.get(`0.004 GB, ${what}: Holdfast, torch and the sidecar`) ?? [];
+        expect([sidecar, ratio]).toEqual([expect.stringMatching(figure), expect.stringMatching(/ ×$/)]);
+        expect(against).toMatch(/^Holdfast, Node: /);
+        const [theirs, , ours] = rows.get(`0.004 GB, ${what}: torch.save`) ?? [];
+        expect([theirs, ours]).toEqual([
+          expect.stringMatching(figure),
+          `Holdfast, torch and the sidecar: ${sidecar}`,
+        ]);
+      }
+      expect(readdirSync(files)).toEqual([]);
+    });
+
+    test("fails, and tells the wrong bytes, where the sidecar does not wait for the copy", () => {
+      const [row, settings] = ["correct / torch and the sidecar, GPT-2", "ignored_waits=8,h2d_gbps=0.002"];
+      const { status, rows } = run(["--only", row], settings, torch);
+      expect(status).toBe(1);
+      const wrong =
+        /^FAILED: Error: RuntimeError: WRONG BYTES in step-0000000\d, loaded: .*: \d+ of \d+ words/;
+      expect(rows.get(row)).toEqual(["not measured", "", expect.stringMatching(wrong), "", ""]);
+    });
   });
 
   test("begins nothing when its time is over, and says so", () => {

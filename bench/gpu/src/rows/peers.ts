@@ -1,8 +1,8 @@
-/** The same state, saved by what people use in Python, on the same disk in the same run. */
-import { atMost } from "../../../src/goal";
-import type { Contestant, Group, RowPlan } from "../../../src/measure";
-import { compared } from "../../../src/rows/compared";
-import type { PeerOptions } from "../children/peer";
+/** The same state, saved by Holdfast and by what people use in Python, on the same disk in the same run. */
+import { atLeast } from "../../../src/goal";
+import type { Contestant, Goal, Group, RowPlan } from "../../../src/measure";
+import { ratioOf } from "../../../src/rows/compared";
+import type { PeerOptions } from "../children/python";
 import type { SaveOptions } from "../children/save";
 import type { GpuScale } from "../scale";
 
@@ -16,8 +16,12 @@ const PEERS = {
   orbax: "Orbax AsyncCheckpointer",
 } as const;
 
-const OURS = "Holdfast";
-const BLOCKING = "Holdfast, blocking";
+const SIDECAR = "Holdfast, torch and the sidecar";
+const NODE = "Holdfast, Node";
+const BLOCKING = "Holdfast, Node, blocking";
+
+/** What everybody is compared with: the first that can be had, and is somebody else. */
+const OURS = [SIDECAR, NODE];
 
 export function peersGroups(scale: GpuScale): Group[] {
   return scale.sizes.map((size) => peersGroup(size, scale));
@@ -26,19 +30,23 @@ export function peersGroups(scale: GpuScale): Group[] {
 function peersGroup(size: number, { quick, python }: GpuScale): Group {
   const bytes = size * 1e9;
   const repeats = quick || size > 8 ? 1 : size > 2 ? 2 : 3;
-  const ours = (name: string, mode: SaveOptions["mode"]): Contestant => ({
+  const inNode = (name: string, mode: SaveOptions["mode"]): Contestant => ({
     name,
     child: "save",
     options: { bytes, mode, repeats } satisfies SaveOptions,
   });
-  const peers = Object.entries(PEERS).map(
-    ([peer, name]): Contestant => ({
-      name,
-      child: "peer",
-      options: { bytes, repeats, peer, python } satisfies PeerOptions,
-    }),
-  );
-  const others = [BLOCKING, ...Object.values(PEERS)];
+  const inPython = (name: string, peer: string, ours: boolean): Contestant => ({
+    name,
+    child: "python",
+    options: { program: "peers", bytes, repeats, peer, python, ours } satisfies PeerOptions,
+  });
+  const peers = Object.entries(PEERS).map(([peer, name]) => inPython(name, peer, false));
+  const names = [SIDECAR, ...Object.values(PEERS), NODE, BLOCKING];
+  const isPeer = (name: string) => !name.startsWith("Holdfast");
+  const rows = (what: string, figure: string, unit: string, goal?: Goal) =>
+    names.map((name) =>
+      beside({ name: `${size} GB, ${what}: ${name}`, contestant: name, figure, unit }, isPeer(name) && goal),
+    );
   return {
     name: `peers-${size}GB`,
     about:
@@ -48,25 +56,42 @@ function peersGroup(size: number, { quick, python }: GpuScale): Group {
       "synced, by whoever saves or else by the bench right after. Memory is the most that was resident above what was " +
       `before the first save, of the process and those it starts. One save warms up, ${repeats} count.`,
     runs: 1,
-    contestants: [ours(OURS, "device-copy"), ...peers, ours(BLOCKING, "blocking")],
+    contestants: [
+      inPython(SIDECAR, "holdfast", true),
+      inNode(NODE, "device-copy"),
+      ...peers,
+      inNode(BLOCKING, "blocking"),
+    ],
     rows: [
-      ...others.map((theirs): RowPlan => {
-        const row = {
-          name: `${size} GB, stall / ${theirs}`,
-          ours: OURS,
-          theirs,
-          figure: "stallMs",
-          unit: "ms",
-        };
-        return compared({ ...row, ...(theirs !== BLOCKING && { goal: atMost(1) }) });
-      }),
-      ...Object.values(PEERS).map((theirs) => ofBoth(`${size} GB, call`, theirs, "callMs", "ms")),
-      ...others.map((theirs) => ofBoth(`${size} GB, until durable`, theirs, "durableS", "s")),
-      ...others.map((theirs) => ofBoth(`${size} GB, resident memory`, theirs, "residentMib", "MiB")),
+      ...rows("stall", "stallMs", "ms", atLeast(1)),
+      ...rows("call", "callMs", "ms"),
+      ...rows("until durable", "durableS", "s"),
+      ...rows("resident memory", "residentMib", "MiB"),
     ],
   };
 }
 
-function ofBoth(what: string, theirs: string, figure: string, unit: string): RowPlan {
-  return compared({ name: `${what} / ${theirs}`, ours: OURS, theirs, figure, unit });
+interface Shown {
+  readonly name: string;
+  readonly contestant: string;
+  readonly figure: string;
+  readonly unit: string;
+}
+
+/** What a contestant has, by itself: so that it is in the table whoever else cannot be had. */
+function beside({ name, contestant, figure, unit }: Shown, goal: Goal | false | undefined): RowPlan {
+  const others = OURS.filter((ours) => ours !== contestant);
+  return {
+    name,
+    needs: [contestant],
+    beside: others,
+    ...(goal && { goal }),
+    figure: (median) => {
+      const value = median(contestant, figure);
+      const other = others
+        .map((ours) => ({ name: ours, value: median(ours, figure) }))
+        .find((ours) => !Number.isNaN(ours.value));
+      return other ? ratioOf(value, other, unit) : { value, unit };
+    },
+  };
 }

@@ -1,6 +1,7 @@
 /** The archive's own files, unpacked, on the stand-in driver: with its Node, its packages, and one command. */
-import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -20,25 +21,26 @@ const torch = ["python3", "/usr/bin/python3"].find(
 );
 if (!torch) console.error("NOT TESTED: the peers of the bench for a GPU, which need python3 with torch");
 
-/** Runs the command, where there is no Python; `settings` are the stand-in's. */
-function run(args: readonly string[], settings = "", python = "no-python") {
-  const out = join(scratch, "RESULTS-gpu.md");
+const out = join(scratch, "RESULTS-gpu.md");
+
+/** The command, where there is no Python; `settings` are the stand-in's. */
+function command(args: readonly string[], settings = "", python = "no-python") {
   rmSync(out, { force: true });
   const where = ["--python", python, "--dir", files, "--out", out];
-  const sized = ["--quick", "--sizes", "0.004", ...where, ...args];
-  const { status, stdout, stderr } = spawnSync(join(staged, "run"), sized, {
-    encoding: "utf8",
-    // Nothing of this repository, nor a Node of the machine's, may be needed.
-    env: {
-      PATH: "/usr/bin:/bin",
-      HOLDFAST_LIBCUDA: standIn,
-      CUDA_STANDIN: settings,
-      HOLDFAST_PEER_DEVICE: "cpu",
-    },
-    cwd: scratch,
-  });
-  const rows = tableRows(() => readFileSync(out, "utf8"));
-  return { status, stdout, stderr, rows };
+  // Nothing of this repository, nor a Node of the machine's, may be needed.
+  const env = {
+    PATH: "/usr/bin:/bin",
+    HOLDFAST_LIBCUDA: standIn,
+    CUDA_STANDIN: settings,
+    HOLDFAST_PEER_DEVICE: "cpu",
+  };
+  return [["--quick", "--sizes", "0.004", ...where, ...args], { env, cwd: scratch }] as const;
+}
+
+function run(...how: Parameters<typeof command>) {
+  const [args, options] = command(...how);
+  const { status, stdout, stderr } = spawnSync(join(staged, "run"), args, { encoding: "utf8", ...options });
+  return { status, stdout, stderr, rows: tableRows(() => readFileSync(out, "utf8")) };
 }
 
 /** Rows of the written tables by their name: value, ratio, against, goal, met. */
@@ -128,6 +130,48 @@ describe.skipIf(standIn === undefined)("the archive", () => {
       const wrong =
         /^FAILED: Error: RuntimeError: WRONG BYTES in step-0000000\d, loaded: .*: \d+ of \d+ words/;
       expect(rows.get(row)).toEqual(["not measured", "", expect.stringMatching(wrong), "", ""]);
+    });
+  });
+
+  describe("with a Python that hangs, and what it has started too", () => {
+    const hanging = join(scratch, "hanging");
+    beforeAll(() => {
+      const hangs = `case "$(cat "$2")" in *torch.save* | *checkpoints*) sleep 3600 & wait ;; esac`;
+      writeFileSync(hanging, `#!/bin/sh\n${hangs}\necho '{"skip": "not here"}'\n`, { mode: 0o755 });
+    });
+
+    test("skips a peer, which is no failure", () => {
+      const row = "0.004 GB, stall: torch.save";
+      const { status, rows } = run(["--only", row, "--limit", "10"], "", hanging);
+      expect(status).toBe(0);
+      expect(rows.get(row)?.slice(0, 3)).toEqual([
+        "not measured",
+        "",
+        expect.stringMatching(/^it failed: .*hanging took too long, and was ended after \d s$/),
+      ]);
+    });
+
+    test("leaves in the file what was measured before, when it is stopped", async () => {
+      const [first, second] = ["correct / blocking, 4 tensors", "correct / torch and the sidecar, GPT-2"];
+      const [args, options] = command(["--only", first, "--only", second], "", hanging);
+      const bench = spawn(join(staged, "run"), args, { stdio: ["ignore", "ignore", "pipe"], ...options });
+      let told = "";
+      bench.stderr.on("data", (data) => {
+        told += data;
+        if (told.includes("torch and the sidecar, GPT-2 … ")) bench.kill("SIGTERM");
+      });
+      expect(await once(bench, "close")).toEqual([130, null]);
+      const rows = tableRows(() => readFileSync(out, "utf8"));
+      expect(rows.get(first)?.[0]).toBe("2 identical");
+      expect(rows.get(second)?.slice(0, 3)).toEqual(["not measured", "", "it was not run"]);
+      expect(readdirSync(files)).toEqual([]);
+    });
+
+    test("fails if that is Holdfast's own program", () => {
+      const row = "correct / torch and the sidecar, GPT-2";
+      const { status, rows } = run(["--only", row, "--limit", "2"], "", hanging);
+      expect(status).toBe(1);
+      expect(rows.get(row)?.[2]).toMatch(/^FAILED: .* took too long, and was ended after 2 s$/);
     });
   });
 

@@ -1,6 +1,7 @@
 /** What the archive was unpacked on, looked at before anything is measured. */
 import { availableParallelism, cpus, release, totalmem, type } from "node:os";
 import { fileURLToPath } from "node:url";
+import { messageOf } from "../../src/command-line";
 import { runTool } from "../../src/kit/tool";
 import type { Machine } from "../../src/machine";
 import { GiB } from "../../src/measure";
@@ -43,12 +44,18 @@ export function describeHost(fileSystem: string): Machine {
   ];
 }
 
+/** To import torch and JAX may take a while; a Python that hangs must not hold the rest. */
+const PROBE_MS = 60_000;
+
 /** What Python has of what we compare with: `2.9.0, CUDA 12.8`; or that it has not. */
 export async function describePeers(python: string): Promise<Machine> {
   const script = fileURLToPath(new URL("./python/probe.py", import.meta.url));
-  const run = await runTool(python, [script]).catch((error: Error) => error);
-  if (run === "absent") return [["Python", `there is no ${python}`]];
-  if (run instanceof Error) return [["Python", `${python} does not work: ${run.message}`]];
-  const found: Record<string, string> = JSON.parse(run.out);
-  return Object.entries(found);
+  try {
+    const run = await runTool(python, [script], PROBE_MS);
+    if (run === "absent") return [["Python", `there is no ${python}`]];
+    const found: Record<string, string> = JSON.parse(run.out.trimEnd().split("\n").at(-1) ?? "");
+    return Object.entries(found);
+  } catch (error) {
+    return [["Python", `${python} does not work: ${messageOf(error)}`]];
+  }
 }

@@ -3,7 +3,8 @@ import { writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { answer } from "../../../src/kit/child";
+import { messageOf } from "../../../src/command-line";
+import { answer, type Place } from "../../../src/kit/child";
 import { runTool } from "../../../src/kit/tool";
 import type { Answer } from "../../../src/run-child";
 import { namedTensors, type StateOptions } from "../kit/device-state";
@@ -28,17 +29,26 @@ export interface TorchCorrectnessOptions extends PythonOptions {
   readonly checkpoints: number;
 }
 
-await answer<PeerOptions | TorchCorrectnessOptions>(async ({ python, ours, program, ...options }) => {
-  const file = join(options.dir, `${program}.json`);
-  await writeFile(file, JSON.stringify({ ...options, tensors: namedTensors(options), sidecar: sidecar() }));
-  const script = fileURLToPath(new URL(`../python/${program}.py`, import.meta.url));
-  const run = await runTool(python, [script, file]).catch((error: Error) => error);
-  if (run === "absent") return { skip: `there is no ${python}` };
-  const found: Answer | Failed = run instanceof Error ? failedOf(run) : JSON.parse(lastLine(run.out));
+/** After so much of the time until it would be killed a peer is ended, so that it can be said. */
+const SHARE = 0.9;
+
+await answer<PeerOptions | TorchCorrectnessOptions>(async (options) => {
+  const found = await run(options).catch((error: unknown) => ({ failed: lastLine(messageOf(error)) }));
   if (!isFailed(found)) return found;
-  if (ours) throw new Error(found.failed);
+  if (options.ours) throw new Error(found.failed);
   return { skip: `it failed: ${found.failed}` };
 });
+
+async function run({ python, program, ...options }: (PeerOptions | TorchCorrectnessOptions) & Place) {
+  const { dir, ours, limitMs } = options;
+  const file = join(dir, `${program}.json`);
+  await writeFile(file, JSON.stringify({ ...options, tensors: namedTensors(options), sidecar: sidecar() }));
+  const script = fileURLToPath(new URL(`../python/${program}.py`, import.meta.url));
+  const ended = await runTool(python, [script, file], ours ? undefined : SHARE * limitMs);
+  if (ended === "absent") return { skip: `there is no ${python}` };
+  const found: Answer | Failed = JSON.parse(lastLine(ended.out));
+  return found;
+}
 
 interface Failed {
   readonly failed: string;
@@ -48,11 +58,7 @@ function isFailed(found: Answer | Failed): found is Failed {
   return "failed" in found && typeof found.failed === "string";
 }
 
-/** It died, and may have said why. */
-function failedOf(error: Error): Failed {
-  return { failed: lastLine(error.message) };
-}
-
+/** What a program says last says most. */
 function lastLine(text: string): string {
   return text.trimEnd().split("\n").at(-1) ?? "";
 }

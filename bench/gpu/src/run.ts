@@ -1,0 +1,36 @@
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { runChild, TookTooLong } from "../../src/run-child";
+import type { Run } from "../../src/runner";
+
+export interface Limits {
+  /** After so long nothing new begins. */
+  readonly minutes: number;
+  /** The most that a contestant may take. */
+  readonly limitMs: number;
+  readonly stop: AbortSignal;
+}
+
+/** So long may go on what began before the time was over. */
+const GRACE_MS = 2 * 60_000;
+
+/** Runs contestants within the time from now on, each in a directory of its own, of which nothing is left. */
+export function runWithin({ minutes, limitMs, stop }: Limits): Run {
+  const endsAt = performance.now() + minutes * 60_000;
+  return async (contestant, dir) => {
+    const leftMs = endsAt - performance.now();
+    const over = `the ${minutes} minutes of this run were over: run it with --only`;
+    if (leftMs <= 0) return { skip: over };
+    const mostMs = Math.min(limitMs, leftMs + GRACE_MS);
+    const own = join(dir, "run");
+    try {
+      return await runChild(contestant, own, stop, mostMs);
+    } catch (error) {
+      if (error instanceof TookTooLong && mostMs < limitMs) return { skip: `${error.message}; ${over}` };
+      throw error;
+    } finally {
+      // A sidecar whose trainer was killed writes on for a moment.
+      await rm(own, { recursive: true, force: true, maxRetries: 10 });
+    }
+  };
+}

@@ -14,7 +14,7 @@ export interface Place {
  * Makes a new directory in `given`, or else where temporary files lie; if that is memory, in /var/tmp.
  * @throws Error if there is less room than `bytesNeeded`
  */
-export async function preparePlace(given: string | undefined, bytesNeeded: number): Promise<Place> {
+export async function preparePlace(given: string | undefined, bytesNeeded = 0): Promise<Place> {
   if (given !== undefined) await mkdir(given, { recursive: true });
   const parent = given ?? ((await isMemory(tmpdir())) ? "/var/tmp" : tmpdir());
   const { bavail, bsize } = await statfs(parent);

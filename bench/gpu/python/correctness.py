@@ -50,7 +50,8 @@ def check(options):
                 raise RuntimeError(f"WRONG BYTES in {checkpoint.id}, loaded: {group}.{name}: {text}")
 
     overwrites = 0
-    with checkpointer(os.path.join(options["dir"], "torch"), options["sidecar"]) as checkpoints:
+    root = os.path.join(options["dir"], "torch")
+    with checkpointer(root, options["sidecar"], keep_last=1) as checkpoints:
         for step in range(1, options["checkpoints"] + 1):
             train(step)  # no waiting: the save is queued behind it
             save = checkpoints.save(step, state)

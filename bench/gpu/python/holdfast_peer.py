@@ -4,12 +4,12 @@ import sys
 from torch_peers import state_of, synchronize
 
 
-def checkpointer(root, sidecar):
+def checkpointer(root, sidecar, **options):
     """`sidecar` says where its module lies, and what starts its process: this machine may have no Node of its own."""
     sys.path.append(sidecar["module"])
     from holdfast import Checkpointer
 
-    return Checkpointer(root, command=sidecar["command"])
+    return Checkpointer(root, command=sidecar["command"], **options)
 
 
 class Sidecar:

@@ -184,6 +184,19 @@ describe.skipIf(standIn === undefined)("the archive", () => {
     }
   });
 
+  test("says in the table for which sizes there is no room", () => {
+    const stalls = [0.004, 1, 20_000_000].map((size) => `${size} GB, stall: Holdfast, Node`);
+    const [small = "", large = "", huge = ""] = stalls;
+    const only = stalls.flatMap((name) => ["--only", name]);
+    const { status, rows } = run(["--sizes", "0.004,1,20000000", ...only]);
+    expect(status).toBe(0);
+    expect(rows.get(small)?.[0]).toMatch(/ ms$/);
+    expect(rows.get(large)?.[2]).toMatch(/^it needs 2\.7 GB of device memory, and [12]\.\d GB is free$/);
+    expect(rows.get(huge)?.[2]).toMatch(
+      /^it needs 22000000\.1 GB on the disk \(.*\), and [\d.]+ GB is free$/,
+    );
+  });
+
   test("says what is wrong with an option, or with the machine", () => {
     const refused = (args: readonly string[], env = {}) =>
       spawnSync(join(staged, "run"), args, { encoding: "utf8", env: { HOLDFAST_LIBCUDA: standIn, ...env } });
@@ -193,7 +206,7 @@ describe.skipIf(standIn === undefined)("the archive", () => {
     expect(refused(["--only", "speed"]).stderr).toMatch(
       /^error: --only speed: there is no such row or group/,
     );
-    expect(refused(["--sizes", "1e6"]).stderr).toMatch(/GB left, and the bench needs/);
+    expect(refused(["--limit", "soon"]).stderr).toBe("error: --limit soon: it has to be a number above 0\n");
     const none = refused([], { HOLDFAST_LIBCUDA: "/nowhere/libcuda.so.1" });
     expect([none.status, none.stderr]).toEqual([1, expect.stringMatching(/^error: there is no CUDA driver/)]);
   });

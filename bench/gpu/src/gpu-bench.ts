@@ -57,20 +57,15 @@ async function main(): Promise<number> {
   const [minutes, limit] = [positive("--minutes", values.minutes), positive("--limit", values.limit)];
   const groups = chosenGroups({ quick, sizes, python }, only);
   const gpu = describeGpu();
-  const bytes = Math.max(...sizes) * 1e9;
   const stop = stopSignal();
-  const run = runWithin({ minutes, limitMs: limit * 1000, stop });
-  // The last checkpoint may still be there when the next one is written.
-  const place = await preparePlace(values.dir, 2.5 * bytes);
+  const run = runWithin({ minutes, limitMs: limit * 1000, stop, freeDevice: gpu.freeBytes });
+  const place = await preparePlace(values.dir);
   try {
     const machine = [...gpu.lines, ...describeHost(place.fileSystem), ...(await describePeers(python))];
     for (const [what, value] of machine) process.stderr.write(`${what}: ${value}\n`);
     const command = ["./run", ...process.argv.slice(2)].join(" ");
     const report = new Report(out, { command, machine, groups });
     const notes = new Notes(report);
-    // The state, its copy, and as much again for what it is compared with.
-    if (gpu.freeBytes < 3.2 * bytes)
-      notes.skipped("device memory", `too little of it is free for ${bytes / 1e9} GB`);
     if (await isMemory(place.dir)) notes.skipped("the disk", `${place.dir} is memory: name another --dir`);
     try {
       for (const group of groups) await runGroup(group, place.dir, notes, stop, run);

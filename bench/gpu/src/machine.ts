@@ -9,7 +9,8 @@ import { Cuda } from "./kit/driver";
 
 export interface Gpu {
   readonly lines: Machine;
-  readonly freeBytes: number;
+  /** Of its memory, by now. */
+  freeBytes(): number;
 }
 
 /** @throws Error if there is no driver, or it finds no device */
@@ -20,7 +21,11 @@ export function describeGpu(): Gpu {
   const name = Buffer.alloc(128);
   cuda.call("cuDeviceGetName", name, name.length, device);
   const [free, total] = [new BigUint64Array(1), new BigUint64Array(1)];
-  cuda.call("cuMemGetInfo_v2", free, total);
+  const freeBytes = () => {
+    cuda.call("cuMemGetInfo_v2", free, total);
+    return Number(free[0]);
+  };
+  freeBytes();
   const version = Number(cuda.out("cuDriverGetVersion"));
   const gib = (bytes: bigint | undefined) => (Number(bytes) / GiB).toFixed(1);
   return {
@@ -29,7 +34,7 @@ export function describeGpu(): Gpu {
       ["device memory", `${gib(total[0])} GiB, ${gib(free[0])} free`],
       ["CUDA driver", `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`],
     ],
-    freeBytes: Number(free[0]),
+    freeBytes,
   };
 }
 

@@ -2,6 +2,7 @@ import type { Contestant, Group, RowPlan } from "../../../src/measure";
 import type { CorrectnessOptions } from "../children/correctness";
 import type { TorchCorrectnessOptions } from "../children/python";
 import type { Mode } from "../kit/saver";
+import { roomFor } from "../room";
 import { type GpuScale, mainBytes, smallBytes } from "../scale";
 
 export function correctnessGroup(scale: GpuScale): Group {
@@ -10,6 +11,7 @@ export function correctnessGroup(scale: GpuScale): Group {
     name: `${mode}, ${tensors.toLocaleString("en")} tensors`,
     child: "correctness",
     options: { mode, tensors, bytes, checkpoints } satisfies CorrectnessOptions,
+    room: roomFor(bytes, { disk: 1, device: mode === "blocking" ? 1 : 2, host: 2 }),
   });
   const { python } = scale;
   const contestants = [
@@ -27,6 +29,7 @@ export function correctnessGroup(scale: GpuScale): Group {
         python,
         ours: true,
       } satisfies TorchCorrectnessOptions,
+      room: roomFor(mainBytes(scale) / 4, { disk: 2, device: 2 }),
     },
   ];
   return {

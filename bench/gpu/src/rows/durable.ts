@@ -4,12 +4,14 @@ import { atLeast } from "../../../src/goal";
 import type { Group } from "../../../src/measure";
 import { compared } from "../../../src/rows/compared";
 import type { SaveOptions } from "../children/save";
+import { roomFor } from "../room";
 import { type GpuScale, mainBytes, sizeText } from "../scale";
 
 export function durableGroup(scale: GpuScale): Group {
   const bytes = mainBytes(scale);
   // Both write whole blocks of at most 16 MiB.
   const whole = Math.ceil(bytes / 2 ** 24) * 2 ** 24;
+  const room = roomFor(whole, { disk: 1 });
   const ours = "Holdfast";
   const [loop, dd] = ["bare loop", "dd direct"];
   const row = (theirs: string) => ({
@@ -30,9 +32,10 @@ export function durableGroup(scale: GpuScale): Group {
         name: ours,
         child: "save",
         options: { bytes, mode: "device-copy", repeats: 1 } satisfies SaveOptions,
+        room: roomFor(bytes, { disk: 1, device: 2 }),
       },
-      { name: loop, child: "bare-write", options: { bytes: whole } satisfies BareWriteOptions },
-      { name: dd, child: "dd", options: { bytes: whole, direct: true } satisfies DdOptions },
+      { name: loop, child: "bare-write", options: { bytes: whole } satisfies BareWriteOptions, room },
+      { name: dd, child: "dd", options: { bytes: whole, direct: true } satisfies DdOptions, room },
     ],
     rows: [compared({ ...row(loop), goal: atLeast(0.9) }), compared(row(dd))],
   };

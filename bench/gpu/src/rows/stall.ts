@@ -2,6 +2,7 @@ import { atMost, valueAtMost } from "../../../src/goal";
 import type { Contestant, Goal, Group, RowPlan } from "../../../src/measure";
 import { ratioOf } from "../../../src/rows/compared";
 import type { StallOptions } from "../children/stall";
+import { roomFor } from "../room";
 import { type GpuScale, mainBytes, sizeText, smallBytes } from "../scale";
 
 export function stallGroup(scale: GpuScale): Group {
@@ -10,6 +11,8 @@ export function stallGroup(scale: GpuScale): Group {
     name: `${name}, ${sizeText(options.bytes)}`,
     child: "stall",
     options: { ...options, repeats } satisfies StallOptions,
+    // The state, its copy, and from where to where it is compared with.
+    room: roomFor(options.bytes, { disk: 1, device: 4 }),
   });
   const small = contestant("1,000 tensors", { tensors: 1000, bytes: smallBytes(scale) });
   const large = contestant("8 tensors", { tensors: 8, bytes: mainBytes(scale) });

@@ -30,7 +30,7 @@ export interface TorchCorrectnessOptions extends PythonOptions {
 }
 
 /** After so much of the time until it would be killed a peer is ended, so that it can be said. */
-const SHARE = 0.9;
+const SHARE = 0.8;
 
 await answer<PeerOptions | TorchCorrectnessOptions>(async (options) => {
   const found = await run(options).catch((error: unknown) => ({ failed: lastLine(messageOf(error)) }));
@@ -40,11 +40,13 @@ await answer<PeerOptions | TorchCorrectnessOptions>(async (options) => {
 });
 
 async function run({ python, program, ...options }: (PeerOptions | TorchCorrectnessOptions) & Place) {
-  const { dir, ours, limitMs } = options;
+  const { dir, ours } = options;
+  const limitMs = SHARE * options.limitMs - performance.now();
   const file = join(dir, `${program}.json`);
-  await writeFile(file, JSON.stringify({ ...options, tensors: namedTensors(options), sidecar: sidecar() }));
+  const told = { ...options, limitMs, tensors: namedTensors(options), sidecar: sidecar() };
+  await writeFile(file, JSON.stringify(told));
   const script = fileURLToPath(new URL(`../python/${program}.py`, import.meta.url));
-  const ended = await runTool(python, [script, file], ours ? undefined : SHARE * limitMs);
+  const ended = await runTool(python, [script, file], ours ? undefined : limitMs);
   if (ended === "absent") return { skip: `there is no ${python}` };
   const found: Answer | Failed = JSON.parse(lastLine(ended.out));
   return found;

@@ -26,7 +26,7 @@ export function durableGroup(scale: GpuScale): Group {
     about:
       `GPT-2 of ${sizeText(bytes)} from device memory, from the call of \`save\` to \`committed\`, digests and fsyncs ` +
       "included; the others write as many bytes to one file past the page cache, and sync it.",
-    runs: scale.quick ? 1 : 3,
+    runs: scale.quick ? 1 : 2,
     contestants: [
       {
         name: ours,

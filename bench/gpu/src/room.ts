@@ -1,6 +1,7 @@
 /** What contestants take of the machine, asked for right before each one: too little of it is a row that says so. */
 import { readFile, statfs } from "node:fs/promises";
 import { totalmem } from "node:os";
+import { setTimeout } from "node:timers/promises";
 import type { Contestant, Room } from "../../src/measure";
 
 /** Contexts, programs and pools, however small a state is. */
@@ -12,6 +13,9 @@ export function roomFor(bytes: number, { disk = 0, device = 0, host = 0 }: Parti
   return { disk: disk * size, device: device * size, host: host * size };
 }
 
+/** So long after it was killed a program has surely given back what it had. */
+const SETTLED_MS = 1000;
+
 /** Why there is no room for a contestant; undefined if there is. */
 export async function lackOfRoom(
   { room }: Contestant,
@@ -19,7 +23,13 @@ export async function lackOfRoom(
   freeDevice: () => number,
 ): Promise<string | undefined> {
   if (!room) return undefined;
-  const free: Room = { disk: await freeDisk(dir), device: freeDevice(), host: await freeMemory() };
+  const lack = async () => lackOf(room, await freeRoom(dir, freeDevice), dir);
+  if ((await lack()) === undefined) return undefined;
+  await setTimeout(SETTLED_MS); // the one before may have been killed
+  return lack();
+}
+
+function lackOf(room: Room, free: Room, dir: string): string | undefined {
   const names = { disk: `on the disk (${dir})`, device: "of device memory", host: "of memory" };
   for (const kind of ["disk", "device", "host"] as const) {
     const needed = FIXED[kind] + room[kind];
@@ -27,6 +37,10 @@ export async function lackOfRoom(
       return `it needs ${gb(needed)} ${names[kind]}, and ${gb(free[kind])} is free`;
   }
   return undefined;
+}
+
+async function freeRoom(dir: string, freeDevice: () => number): Promise<Room> {
+  return { disk: await freeDisk(dir), device: freeDevice(), host: await freeMemory() };
 }
 
 async function freeDisk(dir: string): Promise<number> {

@@ -20,7 +20,7 @@ export default defineConfig([
       pack: "gpu/src/pack/pack.ts",
       "program/gpu-bench": "gpu/src/gpu-bench.ts",
       ...Object.fromEntries(
-        ["correctness", "peer", "save", "stall", "transfers", "webgpu"].map((name) => [
+        ["correctness", "python", "save", "stall", "transfers", "webgpu"].map((name) => [
           `program/children/${name}`,
           `gpu/src/children/${name}.ts`,
         ]),

@@ -3,6 +3,13 @@
 /** What one run of a contestant found: figures by name. */
 export type Sample = Readonly<Record<string, number>>;
 
+/** What is taken of the machine at the same time, in bytes. */
+export interface Room {
+  readonly disk: number;
+  readonly device: number;
+  readonly host: number;
+}
+
 /** One way to do what the group measures. Each run is a new process. */
 export interface Contestant {
   readonly name: string;
@@ -10,6 +17,8 @@ export interface Contestant {
   readonly child: string;
   /** What it is told, as JSON; the runner adds `dir`, where it may write. */
   readonly options: object;
+  /** What it takes, where that is much. */
+  readonly room?: Room;
 }
 
 /** A limit that a row is held against. */
@@ -29,13 +38,15 @@ export interface Figure {
   readonly against?: string;
 }
 
-/** The median of one figure of one contestant. */
+/** The median of one figure of one contestant; NaN if it has none. */
 export type Medians = (contestant: string, figure: string) => number;
 
 export interface RowPlan {
   readonly name: string;
   /** The contestants that it is made of: if one of them cannot be had, there is no row. */
   readonly needs: readonly string[];
+  /** Those that it says something about where they can be had. */
+  readonly beside?: readonly string[];
   readonly goal?: Goal;
   figure(median: Medians): Figure;
 }

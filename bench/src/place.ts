@@ -1,7 +1,7 @@
 /** Where the bench writes: a directory of its own, on a disk. */
 import { mkdir, mkdtemp, readFile, realpath, rm, statfs } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 
 export interface Place {
   readonly dir: string;
@@ -14,9 +14,10 @@ export interface Place {
  * Makes a new directory in `given`, or else where temporary files lie; if that is memory, in /var/tmp.
  * @throws Error if there is less room than `bytesNeeded`
  */
-export async function preparePlace(given: string | undefined, bytesNeeded: number): Promise<Place> {
+export async function preparePlace(given: string | undefined, bytesNeeded = 0): Promise<Place> {
   if (given !== undefined) await mkdir(given, { recursive: true });
-  const parent = given ?? ((await isMemory(tmpdir())) ? "/var/tmp" : tmpdir());
+  // Orbax takes no relative path.
+  const parent = resolve(given ?? ((await isMemory(tmpdir())) ? "/var/tmp" : tmpdir()));
   const { bavail, bsize } = await statfs(parent);
   if (bavail * bsize < bytesNeeded) {
     const gb = (bytes: number) => (bytes / 1e9).toFixed(1);

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { allGroups } from "./groups";
-import type { Contestant, Group } from "./measure";
+import type { Contestant, Group, Row } from "./measure";
 import { compared } from "./rows/compared";
 import type { Answer } from "./run-child";
 import { runGroup, select } from "./runner";
@@ -25,10 +25,12 @@ const group: Group = {
 /** Runs the group with made-up answers, one after another for each contestant. */
 async function race(answers: Record<string, (Answer | Error)[]>) {
   const order: string[] = [];
+  const soFar: number[] = [];
   const missed: string[] = [];
   const watcher = {
     running: () => {},
     ran: () => {},
+    measured: (_: Group, rows: readonly Row[]) => soFar.push(rows.length),
     skipped: (what: string, why: string) => missed.push(`${what}: ${why}`),
     failed: (what: string, error: unknown) => missed.push(`${what}: ${error}`),
   };
@@ -38,11 +40,11 @@ async function race(answers: Record<string, (Answer | Error)[]>) {
     if (answer instanceof Error) throw answer;
     return answer;
   });
-  return { rows, order: order.join(" "), missed };
+  return { rows, order: order.join(" "), missed, soFar };
 }
 
 test("contestants take turns in an order that turns round, and medians are compared", async () => {
-  const { rows, order, missed } = await race({
+  const { rows, order, missed, soFar } = await race({
     A: [2, 100, 3].map((speed) => ({ speed })),
     B: [{ speed: 1.5 }],
   });
@@ -52,16 +54,17 @@ test("contestants take turns in an order that turns round, and medians are compa
     { group: "race", name: "A / C", goal: undefined, value: 3, unit: "GB/s", ratio: 3, against: "C: 1 GB/s" },
   ]);
   expect(missed).toEqual([]);
+  expect(soFar).toEqual([0, 1, 2, 2, 2, 2, 2, 2, 2]);
   expect(await readdir(root)).toEqual([]);
 });
 
 test("who cannot be had or fails is named once, and costs only the rows that need it", async () => {
   const { rows, order, missed } = await race({
     B: [{ skip: "not installed" }],
-    C: [{ speed: 1 }, new Error("broke")],
+    C: [{ speed: 2 }, new Error("broke")],
   });
   expect(order).toBe("A B C C A A");
-  expect(rows).toEqual([]);
+  expect(rows.map(({ name, against }) => [name, against])).toEqual([["A / C", "C: 2 GB/s"]]);
   expect(missed).toEqual(["race: B: not installed", "race: C: Error: broke"]);
 });
 
@@ -72,6 +75,8 @@ test("--only leaves the rows that are named, and who they need", () => {
   expect(more).toEqual([]);
   expect(left?.rows.map(({ name }) => name)).toEqual(["A / C"]);
   expect(left?.contestants.map(({ name }) => name)).toEqual(["A", "C"]);
+  const besideC = { ...group, rows: [{ ...ratio("A", "B"), needs: ["A"], beside: ["C"] }] };
+  expect(select([besideC], ["A / B"])[0]?.contestants.map(({ name }) => name)).toEqual(["A", "C"]);
   expect(() => select([group], ["B / C"])).toThrow("--only B / C: there is no such row or group");
 });
 

@@ -8,6 +8,8 @@ import { median } from "./statistics";
 export interface Watcher {
   running(group: Group, contestant: string, run: number): void;
   ran(sample: Sample): void;
+  /** After each run: the rows that the group has so far. */
+  measured?(group: Group, rows: readonly Row[]): void;
   /** It cannot be had here. */
   skipped(what: string, why: string): void;
   /** It should have been had. */
@@ -16,7 +18,10 @@ export interface Watcher {
 
 export type Run = (contestant: Contestant, dir: string) => Promise<Answer>;
 
-/** Measures a group: every contestant `group.runs` times, in an order that turns round each time. */
+/**
+ * Measures a group: every contestant `group.runs` times, in an order that turns round each time. One that cannot be had,
+ * or fails, does not run again: what it was measured before counts.
+ */
 export async function runGroup(
   group: Group,
   root: string,
@@ -26,7 +31,7 @@ export async function runGroup(
 ): Promise<Row[]> {
   const dir = join(root, group.name);
   const samples = new Map<string, Sample[]>();
-  const missing = new Set<string>();
+  const over = new Set<string>();
   const measure = async (contestant: Contestant, round: number) => {
     watcher.running(group, contestant.name, round);
     const what = `${group.name}: ${contestant.name}`;
@@ -41,24 +46,27 @@ export async function runGroup(
       if (signal.aborted) throw error;
       watcher.failed(what, error);
     }
-    missing.add(contestant.name);
+    over.add(contestant.name);
     return undefined;
   };
+  const rows = () =>
+    group.rows
+      .filter((row) => row.needs.every((name) => samples.has(name)))
+      .map((row) => ({ group: group.name, name: row.name, goal: row.goal, ...row.figure(medians(samples)) }));
   try {
     if (group.prepare && !(await measure(group.prepare, 0))) return [];
     for (let round = 0; round < group.runs; round++) {
       for (const contestant of inTurn(group.contestants, round)) {
-        if (missing.has(contestant.name)) continue;
+        if (over.has(contestant.name)) continue;
         const sample = await measure(contestant, round);
         if (sample) samples.set(contestant.name, [...(samples.get(contestant.name) ?? []), sample]);
+        watcher.measured?.(group, rows());
       }
     }
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
-  return group.rows
-    .filter((row) => row.needs.every((name) => !missing.has(name)))
-    .map((row) => ({ group: group.name, name: row.name, goal: row.goal, ...row.figure(medians(samples)) }));
+  return rows();
 }
 
 /** A B C, then C B A: what changes steadily over time hits all of them alike. */
@@ -84,10 +92,14 @@ export function select(groups: readonly Group[], names: readonly string[]): Grou
 }
 
 function neededBy(rows: readonly RowPlan[], { contestants }: Group): Contestant[] {
-  return contestants.filter(({ name }) => rows.some((row) => row.needs.includes(name)));
+  return contestants.filter(({ name }) =>
+    rows.some(({ needs, beside = [] }) => [...needs, ...beside].includes(name)),
+  );
 }
 
 function medians(samples: ReadonlyMap<string, readonly Sample[]>) {
-  return (contestant: string, figure: string): number =>
-    median((samples.get(contestant) ?? []).map((sample) => sample[figure] ?? Number.NaN));
+  return (contestant: string, figure: string): number => {
+    const found = samples.get(contestant) ?? [];
+    return found.length > 0 ? median(found.map((sample) => sample[figure] ?? Number.NaN)) : Number.NaN;
+  };
 }

@@ -1,20 +1,20 @@
 """
-Measures one peer: peers.py FILE, with JSON {peer, dir, repeats, tensors: [{group, name, shape}]} in it. The last line
-of standard output is JSON: figures by name, or {"skip": why}.
+Measures one peer: peers.py FILE, with JSON {peer, dir, repeats, limitMs, tensors: [{group, name, shape}], sidecar}
+in it. It answers with figures by name.
 """
-import json
 import os
 import shutil
 import statistics
-import sys
 import time
 
 from durable import sync
+from program import run
 from resident import Peak
 from skip import Skip
 
 
-def open_peer(name, tensors):
+def open_peer(options, root):
+    name, tensors = options["peer"], options["tensors"]
     if name == "orbax":
         from orbax_peer import Orbax
 
@@ -23,6 +23,10 @@ def open_peer(name, tensors):
         import torch_peers
     except ImportError as error:
         raise Skip(str(error)) from error
+    if name == "holdfast":
+        from holdfast_peer import Sidecar
+
+        return Sidecar(tensors, root, options["sidecar"])
     if name == "torch.save":
         return torch_peers.TorchSave(tensors)
     return torch_peers.AsyncSave(tensors, stager="pinned" in name, process="process" in name)
@@ -50,15 +54,19 @@ def remove(path):
 
 
 def measure(options):
-    peer = open_peer(options["peer"], options["tensors"])
+    begun = time.perf_counter()
     root = os.path.join(options["dir"], "peer")
     os.makedirs(root, exist_ok=True)
+    peer = open_peer(options, root)
     peak = Peak()
     times = []
     for step in range(1 + options["repeats"]):  # the first warms up
-        path = os.path.join(root, f"step-{step}")
+        path = os.path.join(root, f"step-{step:08}")
         times.append(save(peer, path))
         remove(path)
+        longest = max(durable for _, _, durable in times)
+        if step > 0 and time.perf_counter() - begun + 2 * longest > options["limitMs"] / 1000:
+            break  # fewer figures are better than none
     resident = peak.mib()
     peer.close()
     calls, stalls, durables = zip(*times[1:])
@@ -70,17 +78,6 @@ def measure(options):
     }
 
 
-def main():
-    with open(sys.argv[1]) as file:
-        options = json.load(file)
-    try:
-        answer = measure(options)
-    except Skip as skip:
-        answer = {"skip": str(skip)}
-    print(json.dumps(answer), flush=True)
-    os._exit(0)  # whatever threads and processes a peer has left over end here
-
-
 # A process that DCP starts imports this file again.
 if __name__ == "__main__":
-    main()
+    run(measure)

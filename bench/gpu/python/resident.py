@@ -26,6 +26,20 @@ def descendants(pid):
     return found
 
 
+def own(pid):
+    """Bytes that are a process's alone. Files are not if it runs the same program: then they are mapped here as well."""
+    sizes = status(pid)
+    files = 0 if program_of(pid) == program_of("self") else sizes.get("RssFile", 0)
+    return sizes.get("RssAnon", 0) + files
+
+
+def program_of(pid):
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return None  # it has just ended
+
+
 class Peak:
     """
     Of the process itself the kernel keeps the peak, so that no moment is missed. Of its children the memory that
@@ -43,8 +57,7 @@ class Peak:
 
     def _watch(self):
         while not self._over.wait(0.02):
-            sizes = [status(pid).get("RssAnon", 0) for pid in descendants(os.getpid())]
-            self._children = max(self._children, sum(sizes))
+            self._children = max(self._children, sum(own(pid) for pid in descendants(os.getpid())))
 
     def mib(self):
         self._over.set()

@@ -1,6 +1,7 @@
 /** What the archive was unpacked on, looked at before anything is measured. */
 import { availableParallelism, cpus, release, totalmem, type } from "node:os";
 import { fileURLToPath } from "node:url";
+import { messageOf } from "../../src/command-line";
 import { runTool } from "../../src/kit/tool";
 import type { Machine } from "../../src/machine";
 import { GiB } from "../../src/measure";
@@ -8,7 +9,8 @@ import { Cuda } from "./kit/driver";
 
 export interface Gpu {
   readonly lines: Machine;
-  readonly freeBytes: number;
+  /** Of its memory, by now. */
+  freeBytes(): number;
 }
 
 /** @throws Error if there is no driver, or it finds no device */
@@ -19,7 +21,11 @@ export function describeGpu(): Gpu {
   const name = Buffer.alloc(128);
   cuda.call("cuDeviceGetName", name, name.length, device);
   const [free, total] = [new BigUint64Array(1), new BigUint64Array(1)];
-  cuda.call("cuMemGetInfo_v2", free, total);
+  const freeBytes = () => {
+    cuda.call("cuMemGetInfo_v2", free, total);
+    return Number(free[0]);
+  };
+  freeBytes();
   const version = Number(cuda.out("cuDriverGetVersion"));
   const gib = (bytes: bigint | undefined) => (Number(bytes) / GiB).toFixed(1);
   return {
@@ -28,7 +34,7 @@ export function describeGpu(): Gpu {
       ["device memory", `${gib(total[0])} GiB, ${gib(free[0])} free`],
       ["CUDA driver", `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`],
     ],
-    freeBytes: Number(free[0]),
+    freeBytes,
   };
 }
 
@@ -43,12 +49,18 @@ export function describeHost(fileSystem: string): Machine {
   ];
 }
 
+/** To import torch and JAX may take a while; a Python that hangs must not hold the rest. */
+const PROBE_MS = 60_000;
+
 /** What Python has of what we compare with: `2.9.0, CUDA 12.8`; or that it has not. */
 export async function describePeers(python: string): Promise<Machine> {
   const script = fileURLToPath(new URL("./python/probe.py", import.meta.url));
-  const run = await runTool(python, [script]).catch((error: Error) => error);
-  if (run === "absent") return [["Python", `there is no ${python}`]];
-  if (run instanceof Error) return [["Python", `${python} does not work: ${run.message}`]];
-  const found: Record<string, string> = JSON.parse(run.out);
-  return Object.entries(found);
+  try {
+    const run = await runTool(python, [script], PROBE_MS);
+    if (run === "absent") return [["Python", `there is no ${python}`]];
+    const found: Record<string, string> = JSON.parse(run.out.trimEnd().split("\n").at(-1) ?? "");
+    return Object.entries(found);
+  } catch (error) {
+    return [["Python", `${python} does not work: ${messageOf(error)}`]];
+  }
 }

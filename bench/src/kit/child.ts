@@ -4,6 +4,8 @@ import type { Answer } from "../run-child";
 export interface Place {
   /** It exists, and others of the same group write there as well. */
   readonly dir: string;
+  /** It is killed after so long. */
+  readonly limitMs: number;
 }
 
 /** The whole of a child: takes its options, measures, prints one line, ends. */

@@ -8,14 +8,25 @@ export interface ToolResult {
 
 /**
  * Runs a program of the system, or says that the machine has none.
+ * @param limitMs it is ended after so long; default: never
  * @throws Error with what it said, if it fails
  */
-export async function runTool(command: string, args: readonly string[]): Promise<ToolResult | "absent"> {
+export async function runTool(
+  command: string,
+  args: readonly string[],
+  limitMs?: number,
+): Promise<ToolResult | "absent"> {
   const startedAt = performance.now();
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
   return new Promise((resolve, reject) => {
     let out = "";
     let errors = "";
+    const end = (afterMs: number) => {
+      child.kill("SIGKILL");
+      // It is not waited for: what it has started may hold its output.
+      reject(new Error(`${command} took too long, and was ended after ${Math.round(afterMs / 1000)} s`));
+    };
+    const limit = limitMs === undefined ? undefined : setTimeout(end, limitMs, limitMs);
     child.stdout.on("data", (data) => {
       out += data;
     });
@@ -23,10 +34,12 @@ export async function runTool(command: string, args: readonly string[]): Promise
       errors += data;
     });
     child.on("error", (error: NodeJS.ErrnoException) => {
+      clearTimeout(limit);
       if (error.code === "ENOENT") resolve("absent");
       else reject(error);
     });
     child.on("close", (code, signal) => {
+      clearTimeout(limit);
       if (code === 0) resolve({ ms: performance.now() - startedAt, out });
       else reject(new Error(`${command} ended with ${signal ?? code}: ${errors.trim()}`));
     });

@@ -5,11 +5,11 @@
 import type { CudaTensor } from "@holdfast/backend-cuda";
 import type { Committed, Loaded, Save } from "@holdfast/core";
 import { answer } from "../../../src/kit/child";
+import { Contents } from "../kit/contents";
 import { allocateState, type DeviceState, type StateOptions } from "../kit/device-state";
 import { addressOf } from "../kit/driver";
-import { filledWord } from "../kit/kernels";
 import { type Mode, Saver } from "../kit/saver";
-import { seedOf, Trainer } from "../kit/trainer";
+import { Trainer } from "../kit/trainer";
 
 export interface CorrectnessOptions extends StateOptions {
   readonly mode: Mode;
@@ -23,6 +23,7 @@ await answer<CorrectnessOptions>(async ({ dir, mode, checkpoints, ...shape }) =>
   const trainer = new Trainer();
   const device = allocateState(trainer, shape);
   const saver = await Saver.open(dir, trainer, mode);
+  const contents = new Contents(device, checkpoints);
   let overwrites = 0;
   /** Begins when the tensors may change, and goes on until the checkpoint is committed, or the save has failed. */
   const overwriteDuring = async (save: Save): Promise<Committed> => {
@@ -42,29 +43,30 @@ await answer<CorrectnessOptions>(async ({ dir, mode, checkpoints, ...shape }) =>
     trainer.train(device.tensors, step); // no waiting: the save is queued behind it
     const { id } = await overwriteDuring(saver.begin(device.state));
     const loaded = await saver.checkpointer.load({ id });
-    compareLoaded(loaded, device, step);
+    compareLoaded(loaded, device, contents, step);
     await saver.checkpointer.restore(device.state, { id });
-    compareOnDevice(trainer, device, step, id);
+    for (const [index, tensor] of device.tensors.entries()) {
+      contents.check(`${id}, restored: tensor ${index}`, readTensor(trainer, tensor), step, index);
+    }
     await saver.remove({ id });
   }
   await saver.close();
   return { identical: checkpoints, overwrites };
 });
 
-function compareLoaded({ id, state }: Loaded, { state: device }: DeviceState, step: number): void {
+function compareLoaded(
+  { id, state }: Loaded,
+  { state: device }: DeviceState,
+  contents: Contents,
+  step: number,
+): void {
   let index = 0;
   for (const [group, tensors] of Object.entries(device)) {
     for (const name of Object.keys(tensors)) {
       const tensor = state[group]?.get(name);
       if (!tensor) throw new Error(`${id} has no ${group}.${name}`);
-      compare(`${id}, loaded: ${group}.${name}`, wordsOf(tensor.data), seedOf(step, index++));
+      contents.check(`${id}, loaded: ${group}.${name}`, tensor.data, step, index++);
     }
-  }
-}
-
-function compareOnDevice(trainer: Trainer, { tensors }: DeviceState, step: number, id: string): void {
-  for (const [index, tensor] of tensors.entries()) {
-    compare(`${id}, restored: tensor ${index}`, readTensor(trainer, tensor), seedOf(step, index));
   }
 }
 
@@ -73,22 +75,4 @@ function readTensor({ cuda, stream }: Trainer, { ptr, byteLength }: CudaTensor):
   cuda.call("cuMemcpyDtoHAsync_v2", addressOf(words), ptr, byteLength, stream);
   cuda.call("cuStreamSynchronize", stream);
   return words;
-}
-
-function wordsOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint32Array {
-  return new Uint32Array(buffer, byteOffset, byteLength / 4);
-}
-
-/** @throws Error if any word is not what the step made of it */
-function compare(what: string, words: Uint32Array, seed: number): void {
-  let wrong = 0;
-  let first = -1;
-  for (const [index, word] of words.entries()) {
-    if (word === filledWord(index, seed)) continue;
-    if (wrong++ === 0) first = index;
-  }
-  if (wrong === 0) return;
-  throw new Error(
-    `WRONG BYTES in ${what}: ${wrong} of ${words.length} words are not those of its step, from word ${first} on`,
-  );
 }

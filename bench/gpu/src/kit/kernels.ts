@@ -62,8 +62,15 @@ TURN:
 }
 `;
 
-/** What `holdfast_bench_fill` makes of word `index`. */
-export function filledWord(index: number, seed: number): number {
-  const x = Math.imul(index + seed, 0x9e3779b1);
-  return (x ^ (x >>> 15)) >>> 0;
+/**
+ * What `holdfast_bench_fill` makes of words: that of word `index` and a seed is at `index + seed`, so that one list holds
+ * what tensors of all seeds hold.
+ */
+export function filledWords(count: number): Uint32Array {
+  const words = new Uint32Array(count);
+  for (let index = 0; index < count; index++) {
+    const x = Math.imul(index, 0x9e3779b1);
+    words[index] = x ^ (x >>> 15);
+  }
+  return words;
 }

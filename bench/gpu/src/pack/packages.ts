@@ -12,6 +12,7 @@ const UNNEEDED = [
   /^(doc|lib|vendor|build|node_modules)(\/|$)/,
   /^dist\/(?!linux-x64)[^/]*-(x64|arm64|universal)(\/|$)/,
   /^musl_x64(\/|$)/,
+  /(^|\/)__pycache__(\/|$)/,
 ];
 
 /** Copies a package as it is installed, and what it depends on, into a directory of packages. */
@@ -28,13 +29,17 @@ export async function copyPackage(name: string, into: string): Promise<void> {
     filter: (path) => {
       const inside = relative(from, path).split(sep).join("/");
       if (inside === "" || inside === "package.json") return true;
-      // Of a package of this repository what would be published.
-      if (ours && !files.some((file: string) => inside === file || inside.startsWith(`${file}/`)))
-        return false;
+      if (ours && !isPublished(inside, files)) return false;
       return !UNNEEDED.some((pattern) => pattern.test(inside));
     },
   });
   for (const dependency of Object.keys(dependencies)) await copyPackage(dependency, into);
+}
+
+/** Whether a package of this repository is published with a path: `files` names it, what it lies in, or what lies in it. */
+function isPublished(path: string, files: readonly string[]): boolean {
+  const named = files.map((file) => `${file.replace(/\/\*[^/]*$/, "")}/`); // python/holdfast/*.py
+  return named.some((name) => `${path}/`.startsWith(name) || name.startsWith(`${path}/`));
 }
 
 /** Where a package is installed. Its package.json need not be among its exports. */

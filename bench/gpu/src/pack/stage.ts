@@ -13,6 +13,7 @@ const PACKAGES = [
   "@holdfast/backend-cuda",
   "@holdfast/backend-webgpu",
   "@holdfast/core",
+  "@holdfast/sidecar",
   "@holdfast/sink-fs",
 ];
 const NATIVE = ["koffi", "@koromix/koffi-linux-x64", "webgpu"];

@@ -2,6 +2,7 @@ import { atLeast } from "../../../src/goal";
 import type { Contestant, Group, RowPlan } from "../../../src/measure";
 import { ratioOf } from "../../../src/rows/compared";
 import type { TransfersOptions } from "../children/transfers";
+import { roomFor } from "../room";
 import { type GpuScale, mainBytes, sizeText, smallBytes } from "../scale";
 
 export function transfersGroup(scale: GpuScale): Group {
@@ -10,6 +11,7 @@ export function transfersGroup(scale: GpuScale): Group {
     name: `${name}, ${sizeText(options.bytes)}`,
     child: "transfers",
     options: { ...options, repeats } satisfies TransfersOptions,
+    room: roomFor(options.bytes, { device: 2 }),
   });
   const contestants = [
     contestant("GPT-2", { bytes: mainBytes(scale) }),

@@ -5,6 +5,7 @@
 import { HoldfastError } from "./errors";
 import { rejectOnAbort } from "./signals";
 import type { Chunk } from "./sink";
+import { Supply } from "./supply";
 
 export const KiB = 1024;
 export const MiB = 1024 * KiB;
@@ -44,9 +45,10 @@ export class ChunkPool {
   /** The most bytes that were ever lent out at once. */
   peakBytes = 0;
   readonly #allocate: (index: number) => Uint8Array;
-  readonly #free: Uint8Array[] = [];
-  readonly #waiting: ((memory: Uint8Array) => void)[] = [];
+  readonly #free = new Supply<Uint8Array>();
   #allocated = 0;
+  /** The last who wanted several chunks: they take their turns. */
+  #reserving: Promise<unknown> = Promise.resolve();
 
   /** @throws HoldfastError `BUDGET_TOO_SMALL` below 4 KiB */
   constructor({ bytes, shared }: ChunkPoolOptions) {
@@ -65,22 +67,35 @@ export class ChunkPool {
 
   /** Bytes that are lent out now. */
   get lentBytes(): number {
-    return (this.#allocated - this.#free.length) * this.chunkBytes;
+    return (this.#allocated - this.#free.size) * this.chunkBytes;
   }
 
   /** A chunk of `chunkBytes` bytes, of any content, as soon as there is one; first come, first served. */
   async acquire(signal?: AbortSignal): Promise<Chunk> {
     signal?.throwIfAborted();
-    const memory = this.#free.pop() ?? this.#grow() ?? (await this.#wait(signal));
+    const memory = this.#free.take() ?? this.#grow() ?? (await this.#free.next(signal));
     this.peakBytes = Math.max(this.peakBytes, this.lentBytes);
     let lent = true;
     return {
       bytes: memory,
       release: () => {
-        if (lent) this.#takeBack(memory);
+        if (lent) this.#free.give(memory);
         lent = false;
       },
     };
+  }
+
+  /**
+   * `count` chunks, at most `size`. Nobody else gets several at once meanwhile: two of whom each had some of what it
+   * needs would wait for each other. So whoever holds them may not wait for more.
+   */
+  reserve(count: number, signal?: AbortSignal): Promise<readonly Chunk[]> {
+    const taken = this.#reserving.then(() => this.#takeAll(count, signal));
+    this.#reserving = taken.catch(() => {});
+    const giveBack = (chunks: readonly Chunk[]) => {
+      for (const chunk of chunks) chunk.release();
+    };
+    return rejectOnAbort(taken, signal, () => void taken.then(giveBack, () => {})); // nobody waits for them any more
   }
 
   #grow(): Uint8Array | undefined {
@@ -90,24 +105,15 @@ export class ChunkPool {
     return memory;
   }
 
-  #wait(signal?: AbortSignal): Promise<Uint8Array> {
-    let resolve: (memory: Uint8Array) => void = () => {};
-    const granted = new Promise<Uint8Array>((granting) => {
-      resolve = granting;
-    });
-    this.#waiting.push(resolve);
-    return rejectOnAbort(granted, signal, () => {
-      const place = this.#waiting.indexOf(resolve);
-      if (place >= 0) this.#waiting.splice(place, 1);
-      // Granted in the same moment as the abort: pass it on.
-      else granted.then((memory) => this.#takeBack(memory));
-    });
-  }
-
-  #takeBack(memory: Uint8Array): void {
-    const next = this.#waiting.shift();
-    if (next) next(memory);
-    else this.#free.push(memory);
+  async #takeAll(count: number, signal: AbortSignal | undefined): Promise<readonly Chunk[]> {
+    const chunks: Chunk[] = [];
+    try {
+      while (chunks.length < count) chunks.push(await this.acquire(signal));
+      return chunks;
+    } catch (error) {
+      for (const chunk of chunks) chunk.release();
+      throw error;
+    }
   }
 }
 

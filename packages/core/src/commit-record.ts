@@ -14,7 +14,7 @@ export const RECORD_FILE = "checkpoint.json";
 const FORMAT = "holdfast.checkpoint";
 const SEAL = ',\n  "seal": "';
 
-interface ManifestRef {
+export interface ManifestRef {
   readonly rank: number;
   readonly path: string;
   readonly byteLength: number;
@@ -74,7 +74,7 @@ export async function decodeRecord(
   // A record that was copied to another id is somebody's mistake: its step would lie.
   if (parseId(id) && formatId(record) !== id) throw corrupt(file, `is the record of ${formatId(record)}`);
   const ranks = record.manifests.map((manifest) => manifest.rank);
-  if (ranks.length !== record.worldSize || !ranks.every((rank, i) => rank === i)) {
+  if (ranks.length === 0 || ranks.length !== record.worldSize || !ranks.every((rank, i) => rank === i)) {
     throw fields.fail("manifests", "is not one a rank, by rank");
   }
   return record;

@@ -29,7 +29,7 @@ export function isDamage(error: unknown): error is HoldfastError {
   );
 }
 
-/** Whether this version cannot judge what is stored: a newer one, or one for several ranks, may find it good. */
+/** Whether this version cannot judge what is stored: a newer one may find it good. */
 export function isBeyondUs(error: unknown): error is HoldfastError {
   return isHoldfastError(error, "SCHEMA_TOO_NEW") || isHoldfastError(error, "UNSUPPORTED");
 }

@@ -69,6 +69,7 @@ export async function readForeign(
     digest: "xxh64",
     blockBytes: undefined,
     files: [],
+    rankExtras: undefined,
   } as const;
   return { ...(training ?? NO_TRAINING), ...unchecked, id: reader.id, groups: [...groups.keys()], tensors };
 }
@@ -134,7 +135,9 @@ function tensorsOf(group: string, path: string, header: SafetensorsHeader): Map<
         `${path}: ${key} has a dimension above 2^53, which JavaScript cannot count to`,
       );
     }
-    tensors.set(key, { key, group, name, spec: { dtype, shape }, path, start, end, digests: undefined });
+    const unchecked = { blockBytes: undefined, digests: undefined };
+    const shard = { rank: 0, offset: shape.map(() => 0), shape, path, start, end, ...unchecked };
+    tensors.set(key, { key, group, name, spec: { dtype, shape }, shards: [shard] });
   }
   return tensors;
 }

@@ -48,7 +48,12 @@ export { convertCheckpoint } from "./tools/convert/convert";
 export type { Converted } from "./tools/convert/converted";
 export type { ConvertOptions } from "./tools/convert/options";
 export type { Destination } from "./tools/convert/target";
-export { type CheckpointContents, type InspectedTensor, inspectCheckpoint } from "./tools/inspect";
+export {
+  type CheckpointContents,
+  type InspectedShard,
+  type InspectedTensor,
+  inspectCheckpoint,
+} from "./tools/inspect";
 export { type ListedCheckpoint, listCheckpoints } from "./tools/list";
 export type { ReadingMemory } from "./tools/pool";
 export type { Problem } from "./tools/problems";

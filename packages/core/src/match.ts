@@ -4,7 +4,7 @@ import { HoldfastError } from "./errors";
 import { tensorKey } from "./manifest";
 import type { Leaf, StateForm } from "./state";
 import type { Stored, StoredTensor } from "./stored";
-import { formatSpec, sameShape } from "./tensor";
+import { formatSpec, sameShape, sameSpec } from "./tensor";
 
 export interface MatchOptions {
   /**
@@ -86,7 +86,11 @@ function difference(
 /** Whether two stored tensors are one, or hold the same bytes as far as digests tell. */
 function sameContent(a: StoredTensor, b: StoredTensor): boolean {
   if (a === b) return true;
-  const sameDigests =
-    a.digests?.length === b.digests?.length && a.digests?.every((digest, i) => digest === b.digests?.[i]);
-  return sameDigests === true && a.spec.dtype === b.spec.dtype && sameShape(a.spec.shape, b.spec.shape);
+  if (!sameSpec(a.spec, b.spec) || a.shards.length !== b.shards.length) return false;
+  return a.shards.every((shard, i) => {
+    const other = b.shards[i];
+    const sameBox = other && sameShape(shard.offset, other.offset) && sameShape(shard.shape, other.shape);
+    if (!sameBox || shard.blockBytes !== other.blockBytes) return false;
+    return shard.digests?.every((digest, block) => digest === other.digests?.[block]) === true;
+  });
 }

@@ -7,7 +7,7 @@ import { Deferred, rejectOnAbort } from "./signals";
 import type { Chunk } from "./sink";
 
 export interface ReadAheadOptions<Job> {
-  readonly pool: ChunkPool;
+  readonly pool: Pick<ChunkPool, "acquire">;
   /** How many bytes of a chunk a job fills: at most the pool's `chunkBytes`. */
   readonly length: (job: Job) => number;
   readonly fill: (job: Job, into: Uint8Array) => Promise<void>;

@@ -342,17 +342,10 @@ describe("what a newer version wrote is refused by name, and not passed over", (
   });
 });
 
-test("several ranks and split tensors are no damage, but not read yet", async () => {
-  const unsupported = (rule: string) => ({ code: "UNSUPPORTED", message: expect.stringContaining(rule) });
-  const ranks = await forging((files) =>
-    forgeRecord(files, (json) => {
-      json.worldSize = 2;
-      json.manifests.push({ ...json.manifests[0], rank: 1 });
-    }),
-  );
-  await expect((await openOn(ranks)).latestGood()).rejects.toMatchObject(unsupported("written by 2 ranks"));
-  const split = await forging((files) => forgeManifest(files, (json) => (json.tensors[0].shards = [])));
-  await expect((await openOn(split)).load()).rejects.toMatchObject(unsupported("model/weight is split"));
+test("a tensor of which nothing was written", async () => {
+  const reason = await manifest((json) => (json.tensors[0].shards = []));
+  expect(reason).toMatchObject({ code: "CHECKPOINT_CORRUPT" });
+  expect(reason.message).toMatch(/step-00000002: no rank has written rows 0 to 1 of model\/weight/);
 });
 
 describe("a manifest whose files are not their head and then tensors, without hole or overlap", () => {

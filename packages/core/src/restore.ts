@@ -15,10 +15,11 @@ import { rebuild } from "./rebuild";
 import type { CheckpointReader, Sink } from "./sink";
 import type { FlatState, Leaf } from "./state";
 import type { Stored, StoredTensor } from "./stored";
-import { inStorageOrder, StoredSource } from "./stored-source";
+import { StoredSource } from "./stored-source";
 import { formatSpec } from "./tensor";
 import { TensorMap } from "./tensor-map";
 import type { Training } from "./training-state";
+import { inStorageOrder, type Wanted } from "./wanted";
 
 /** What restoring works with. */
 export interface Resumable {
@@ -184,8 +185,8 @@ class Filling {
   }
 }
 
-function entry(key: string, tensor: StoredTensor | undefined): readonly (readonly [string, StoredTensor])[] {
-  return tensor ? [[key, tensor]] : [];
+function entry(key: string, tensor: StoredTensor | undefined): readonly (readonly [string, Wanted])[] {
+  return tensor ? [[key, { tensor }]] : [];
 }
 
 function allocateState(
@@ -205,11 +206,11 @@ function allocateState(
   return Object.fromEntries(byGroup);
 }
 
-function allocate({ key, path, spec }: StoredTensor, id: string): HostTensor {
+function allocate({ key, shards, spec }: StoredTensor, id: string): HostTensor {
   try {
     return allocateHost(spec);
   } catch (cause) {
-    const what = `${id}/${path}: ${key}, ${formatSpec(spec)}`;
+    const what = `${id}/${shards[0]?.path}: ${key}, ${formatSpec(spec)}`;
     throw new HoldfastError("OUT_OF_MEMORY", `${what}, has no room in memory: ${messageOf(cause)}`, {
       cause,
     });

@@ -1,12 +1,12 @@
-/** The commit record, and the manifest that it seals: what a checkpoint says of itself before any file is looked at. */
+/** The commit record, and the manifests that it seals, one a rank: what a checkpoint says of itself before any file is looked at. */
 import { parseId } from "./checkpoint-id";
-import { type CommitRecord, decodeRecord, RECORD_FILE } from "./commit-record";
+import { type CommitRecord, decodeRecord, type ManifestRef, RECORD_FILE } from "./commit-record";
 import { type DigestAlgorithm, Digester } from "./digest";
-import { HoldfastError } from "./errors";
 import { corrupt } from "./fields";
 import { decodeManifest, MANIFEST_FILE, type Manifest } from "./manifest";
 import { readWhole } from "./read-whole";
-import type { CheckpointReader } from "./sink";
+import { type CheckpointReader, rankPrefix } from "./sink";
+import { someAtOnce } from "./some-at-once";
 
 /** A record whose seal holds. What it says is true if the checkpoint was committed; of the files it tells nothing. */
 export interface Sealed {
@@ -41,22 +41,28 @@ export async function readRecord(reader: CheckpointReader, signal?: AbortSignal)
   return { record, digester: await digesterOf(record.digest) };
 }
 
+/** The manifests of all ranks, by rank, which agree with the record and with each other. @throws what `readManifest` throws */
+export async function readManifests(
+  reader: CheckpointReader,
+  sealed: Sealed,
+  signal?: AbortSignal,
+): Promise<readonly Manifest[]> {
+  const { manifests: refs } = sealed.record;
+  const manifests = await someAtOnce(refs, (ref) => readManifest(reader, sealed, ref, signal));
+  checkAlike(manifests, reader.id);
+  return manifests;
+}
+
 /**
- * Reads the manifest that a record names, and checks that the two agree.
- * @throws HoldfastError `CHECKPOINT_CORRUPT`, `SCHEMA_TOO_NEW`, `UNSAFE_PATH`, `UNSUPPORTED` for several ranks
+ * Reads a manifest that a record names, and checks that the two agree.
+ * @throws HoldfastError `CHECKPOINT_CORRUPT`, `SCHEMA_TOO_NEW`, `UNSAFE_PATH`
  */
 export async function readManifest(
   reader: CheckpointReader,
   { record, digester }: Sealed,
+  ref: ManifestRef,
   signal?: AbortSignal,
 ): Promise<Manifest> {
-  const [ref] = record.manifests;
-  if (!ref || record.worldSize > 1) {
-    throw new HoldfastError(
-      "UNSUPPORTED",
-      `${reader.id} was written by ${record.worldSize} ranks, which this version does not read`,
-    );
-  }
   const file = `${reader.id}/${ref.path}`;
   const bytes = await readWhole(reader, ref.path, Math.min(ref.byteLength, LARGEST_MANIFEST), signal);
   if (digester.digest(bytes) !== ref.digest)
@@ -69,9 +75,23 @@ export async function readManifest(
     manifest.rank !== ref.rank ||
     manifest.worldSize !== record.worldSize
   ) {
-    throw corrupt(file, "belongs to another checkpoint than the commit record");
+    throw corrupt(file, "belongs to another checkpoint or rank than the commit record says");
   }
   const unnamed = manifest.tensors.find(({ group }) => !record.groups.includes(group));
   if (unnamed) throw corrupt(file, `has the group ${unnamed.group}, which the commit record does not name`);
+  // Two ranks cannot name one file, so that no bytes are taken for two ranks'.
+  const prefix = rankPrefix(ref.rank, record.worldSize);
+  const stray = [ref, ...manifest.files].find(({ path }) => !path.startsWith(prefix));
+  if (stray) throw corrupt(file, `names ${stray.path}, which does not lie below ${prefix}`);
   return manifest;
+}
+
+/** Checks that all ranks have shared the state in the same way. @throws HoldfastError `CHECKPOINT_CORRUPT` */
+export function checkAlike(manifests: readonly Manifest[], id: string): void {
+  const [first] = manifests;
+  const other = manifests.find(
+    ({ sharding }) =>
+      sharding?.policy !== first?.sharding?.policy || sharding?.form !== first?.sharding?.form,
+  );
+  if (other) throw corrupt(id, `was shared by rank ${other.rank} in another way than by rank 0`);
 }

@@ -1,46 +1,49 @@
 /**
- * The bytes of stored tensors on their way back: neighbours are read together, and each block is checked before
- * anybody sees it.
+ * The bytes of stored tensors on their way back, each block checked before anybody sees it. What lies in storage as it
+ * is wanted passes through; the rest, and small pieces that lie scattered, are put together (sharding/assembly.ts).
  */
 import type { TensorBatch, TensorPart, TensorSource } from "./backend";
-import { type ChunkPool, hostBytesFor, PAGE } from "./chunk-pool";
-import { type DigestAlgorithm, Digester } from "./digest";
+import { type ChunkPool, hostBytesFor } from "./chunk-pool";
 import { asHoldfastError, HoldfastError } from "./errors";
-import { type Report, throwFirst } from "./faults";
-import { corrupt } from "./fields";
-import { ReadAhead } from "./read-ahead";
-import type { BlocksToDigest, CheckpointReader } from "./sink";
-import type { Stored, StoredTensor } from "./stored";
+import {
+  type Block,
+  type BlockReading,
+  blocksOf,
+  filled,
+  jobsOf,
+  type ReadJob,
+  readJobs,
+} from "./read-blocks";
+import { type Assembled, assemble, CHUNKS_TO_ASSEMBLE } from "./sharding/assembly";
+import { Runs } from "./sharding/box";
+import type { Stored, StoredShard } from "./stored";
 import type { TensorSpec } from "./tensor";
+import { bytesOf, isScattered, shardsOf, specOf, type Wanted, wholeBox } from "./wanted";
 
-export interface StoredSourceOptions {
-  readonly stored: Stored;
-  readonly reader: CheckpointReader;
+export interface StoredSourceOptions extends BlockReading {
   readonly pool: ChunkPool;
-  readonly signal?: AbortSignal | undefined;
-  /**
-   * Is told of damaged blocks. Default: throws, so that nobody sees their bytes. If it returns they are handed out
-   * as they are, to somebody who does not look at them.
-   */
-  readonly report?: Report;
 }
 
-/** A block of a tensor, and where it lies in its file. */
-interface Block {
-  readonly name: string;
-  readonly tensor: StoredTensor;
-  /** Bytes of the tensor: `[start, end)`. */
+/** Bytes `[start, end)` of a shard, which are the wanted ones from `at` on. */
+interface Segment {
+  readonly shard: StoredShard;
   readonly start: number;
   readonly end: number;
-  readonly digest: string | undefined;
+  readonly at: number;
 }
 
-/** Blocks that lie side by side in a file, and the bytes `[start, start + length)` of it that are read for them. */
-interface ReadJob {
-  readonly path: string;
-  readonly start: number;
-  readonly length: number;
-  readonly blocks: readonly Block[];
+/** What is wanted under a name: as segments, one behind the other, or else to be put together. */
+interface Item extends Wanted {
+  readonly name: string;
+  readonly segments: readonly Segment[] | undefined;
+}
+
+/** Of a block, bytes `[from, to)` of the shard are wanted: they are those from `at` on. */
+interface PassedBlock extends Block {
+  readonly name: string;
+  readonly from: number;
+  readonly to: number;
+  readonly at: number;
 }
 
 export class StoredSource implements TensorSource {
@@ -50,38 +53,20 @@ export class StoredSource implements TensorSource {
   /** Why reading failed, whatever the reader of this source made of it. */
   failure: HoldfastError | undefined;
 
-  /** `wanted`: which stored tensor is to be delivered under which name, in the order in which they are read. */
+  /** `wanted`: what is to be delivered under which name, in the order in which it is delivered. */
   constructor(
-    private readonly wanted: ReadonlyMap<string, StoredTensor>,
+    private readonly wanted: ReadonlyMap<string, Wanted>,
     private readonly options: StoredSourceOptions,
   ) {
-    this.tensors = new Map([...wanted].map(([name, { spec }]) => [name, spec]));
+    this.tensors = new Map([...wanted].map(([name, one]) => [name, specOf(one)]));
   }
 
   async *batches(): AsyncGenerator<TensorBatch> {
-    const { stored, reader, pool, signal, report = throwFirst } = this.options;
+    const { stored, signal } = this.options;
     try {
-      const blockBytes = checkedBlockBytes(stored, pool);
-      const digester = await Digester.create(stored.digest);
-      const jobs = jobsOf(this.wanted, blockBytes, pool.chunkBytes, reader.files);
-      const source = new ReadAhead(jobs, {
-        pool,
-        length: ({ length }) => length,
-        fill: async (job, into) => {
-          const digest = stored.verified ? blocksIn(job, stored.digest) : undefined;
-          const bySink = await reader.read(job.path, job.start, into, { digest, signal });
-          if (digest) checkBlocks(job, bySink ?? digester.blocksOf(into, digest), stored.id, report);
-        },
-        signal,
-      });
-      try {
-        for (let chunk = await source.next(); chunk; chunk = await source.next()) {
-          this.touched = true;
-          const { release } = chunk;
-          yield { parts: partsOf(chunk.job, chunk.bytes), release };
-        }
-      } finally {
-        source.stop(); // what was handed out stays with whoever got it until it is released
+      for await (const batch of this.#read()) {
+        this.touched = true;
+        yield batch;
       }
     } catch (error) {
       if (signal?.aborted) throw error;
@@ -89,7 +74,46 @@ export class StoredSource implements TensorSource {
       throw this.failure;
     }
   }
+
+  /** Turn by turn what passes through, as far as it goes, and what is put together. */
+  async *#read(): AsyncGenerator<TensorBatch> {
+    const { stored, reader, pool } = this.options;
+    const unchecked = checkedBlockBytes(stored, pool);
+    const items = this.#items();
+    let item = items.next();
+    const passing = function* () {
+      for (; !item.done && item.value.segments; item = items.next())
+        yield* passedBlocks(item.value, item.value.segments, unchecked);
+    };
+    while (!item.done) {
+      const jobs = jobsOf(passing(), pool.chunkBytes, reader.files);
+      const ahead = await readJobs(jobs, pool, this.options);
+      for await (const chunk of filled(ahead))
+        yield { parts: partsOf(chunk.job, chunk.bytes), release: chunk.release };
+      const together: Assembled[] = [];
+      let pieces = 0;
+      for (; !item.done && !item.value.segments && pieces < MOST_PIECES; item = items.next()) {
+        together.push(item.value);
+        pieces += item.value.tensor.shards.length;
+      }
+      if (together.length > 0) yield* assemble(together, this.options);
+    }
+  }
+
+  *#items(): Generator<Item> {
+    const { pool } = this.options;
+    const gathers = pool.size >= 2 * CHUNKS_TO_ASSEMBLE && isScattered(this.wanted.values());
+    for (const [name, wanted] of this.wanted) {
+      const small = gathers && bytesOf(wanted) < pool.chunkBytes;
+      yield { name, ...wanted, segments: small ? undefined : segmentsOf(wanted) };
+    }
+  }
 }
+
+/** How many pieces are planned at once. */
+const MOST_PIECES = 10_000;
+/** Where parts of tensors may begin. */
+const PART_UNIT = 4;
 
 /** How many bytes are checked at once. @throws HoldfastError `BUDGET_TOO_SMALL` if a chunk cannot hold them */
 export function checkedBlockBytes({ blockBytes, id }: Stored, pool: ChunkPool): number {
@@ -101,89 +125,58 @@ export function checkedBlockBytes({ blockBytes, id }: Stored, pool: ChunkPool): 
   );
 }
 
-/** The order in which they lie in their files, which suits whoever takes them as they come. */
-export function inStorageOrder(wanted: ReadonlyMap<string, StoredTensor>): ReadonlyMap<string, StoredTensor> {
-  const sorted = [...wanted].sort(([, a], [, b]) =>
-    a.path === b.path ? a.start - b.start : a.path < b.path ? -1 : 1,
-  );
-  return new Map(sorted);
-}
-
-/**
- * Reads of whole pages, as far as the file goes, so that a sink may read past the system's cache; where a
- * chunk has no room for the pages around a block, of the block alone.
- */
-function* jobsOf(
-  wanted: ReadonlyMap<string, StoredTensor>,
-  blockBytes: number,
-  chunkBytes: number,
-  files: CheckpointReader["files"],
-): Generator<ReadJob> {
-  const jobOf = (path: string, from: number, to: number, blocks: readonly Block[]): ReadJob => {
-    const start = pageDown(from);
-    const end = Math.min(pageUp(to), files.get(path)?.byteLength ?? to);
-    if (end - start <= chunkBytes) return { path, start, length: end - start, blocks };
-    return { path, start: from, length: to - from, blocks };
-  };
-  let run: { path: string; from: number; to: number; blocks: Block[] } | undefined;
-  for (const [name, tensor] of wanted) {
-    const { path } = tensor;
-    const bytes = tensor.end - tensor.start;
-    for (let start = 0, i = 0; start < bytes; start += blockBytes, i++) {
-      const end = Math.min(bytes, start + blockBytes);
-      const [from, to] = [tensor.start + start, tensor.start + end];
-      const adjacent = run && run.path === path && run.to === from;
-      if (run && !(adjacent && pageUp(to) - pageDown(run.from) <= chunkBytes)) {
-        yield jobOf(run.path, run.from, run.to, run.blocks);
-        run = undefined;
-      }
-      run ??= { path, from, to, blocks: [] };
-      run.blocks.push({ name, tensor, start, end, digest: tensor.digests?.[i] });
-      run.to = to;
-    }
+/** Undefined if what is wanted does not lie in storage as it is wanted. */
+function segmentsOf(wanted: Wanted): readonly Segment[] | undefined {
+  const { tensor, box = wholeBox(tensor) } = wanted;
+  const [only] = tensor.shards;
+  if (!wanted.box && only && tensor.shards.length === 1)
+    return [{ shard: only, start: 0, end: only.end - only.start, at: 0 }];
+  const segments: Segment[] = [];
+  for (const shard of shardsOf(wanted)) {
+    const runs = Runs.of(tensor.key, tensor.spec.dtype, shard, box);
+    if (!runs) continue;
+    if (runs.count > 1) return undefined;
+    const start = runs.at(0, "inShard");
+    segments.push({ shard, start, end: start + runs.bytes, at: runs.at(0, "inWanted") });
   }
-  if (run) yield jobOf(run.path, run.from, run.to, run.blocks);
+  segments.sort((a, b) => a.at - b.at);
+  return segments.every(passes) ? segments : undefined;
 }
 
-function pageDown(position: number): number {
-  return Math.floor(position / PAGE) * PAGE;
+/** Whether each of its blocks is a part of a tensor. */
+function passes({ shard, start, end, at }: Segment): boolean {
+  const { blockBytes = Number.POSITIVE_INFINITY } = shard;
+  const several = Math.floor(start / blockBytes) < Math.ceil(end / blockBytes) - 1;
+  return at % PART_UNIT === 0 && (start % PART_UNIT === 0 || (!several && shard.digests !== undefined));
 }
 
-function pageUp(position: number): number {
-  return Math.ceil(position / PAGE) * PAGE;
-}
-
-/** Where the job's blocks lie in what it reads. */
-function blocksIn(job: ReadJob, algorithm: DigestAlgorithm): BlocksToDigest {
-  const [first] = job.blocks;
-  const start = first ? first.tensor.start + first.start - job.start : 0;
-  return { algorithm, start, ends: job.blocks.map(({ tensor, end }) => tensor.start + end - job.start) };
-}
-
-function checkBlocks(
-  { path, blocks }: ReadJob,
-  digests: readonly string[],
-  id: string,
-  report: Report,
-): void {
-  for (const [i, { tensor, start, end, digest }] of blocks.entries()) {
-    if (digests[i] === digest) continue;
-    const rule = `bytes ${start} to ${end} of it do not have the digest that the manifest names`;
-    const fault = corrupt(`${id}/${path}: ${tensor.key}`, `is damaged: ${rule}`);
-    report(fault, { path, tensor, block: { start, end, of: tensor.digests?.length ?? 0 } });
+function* passedBlocks(
+  { name, tensor }: Item,
+  segments: readonly Segment[],
+  unchecked: number,
+): Generator<PassedBlock> {
+  for (const { shard, start, end, at } of segments) {
+    for (const block of blocksOf(tensor, shard, [start, end], unchecked)) {
+      const from = Math.max(start, block.start);
+      yield { ...block, name, from, to: Math.min(end, block.end), at: at + from - start };
+    }
   }
 }
 
 /** The job's blocks as parts of tensors, neighbours of one tensor joined. */
-function partsOf(job: ReadJob, bytes: Uint8Array): readonly TensorPart[] {
+function partsOf(job: ReadJob<PassedBlock>, bytes: Uint8Array): readonly TensorPart[] {
   const parts: TensorPart[] = [];
   for (let i = 0; i < job.blocks.length; ) {
     const first = job.blocks[i];
     if (!first) break;
-    let { end } = first;
-    while (job.blocks[++i]?.name === first.name) end = job.blocks[i]?.end ?? end;
-    const at = first.tensor.start + first.start - job.start;
-    parts.push({ name: first.name, start: first.start, bytes: bytes.subarray(at, at + end - first.start) });
+    const start = first.shard.start + first.from - job.start;
+    let end = start + first.to - first.from;
+    for (let next = job.blocks[++i]; next?.name === first.name; next = job.blocks[++i]) {
+      // Of one tensor, but trimmed where they meet, or from another place in it.
+      if (next.shard.start + next.from - job.start !== end || next.at !== first.at + end - start) break;
+      end += next.to - next.from;
+    }
+    parts.push({ name: first.name, start: first.at, bytes: bytes.subarray(start, end) });
   }
   return parts;
 }

@@ -5,12 +5,33 @@ import { HoldfastError } from "./errors";
 import { noting, type Report, throwFirst } from "./faults";
 import { corrupt } from "./fields";
 import { readForeign } from "./foreign";
-import { MANIFEST_FILE, type Manifest, type ManifestFile, tensorKey } from "./manifest";
+import type { Json } from "./json";
+import { MANIFEST_FILE, type Manifest, type ManifestFile } from "./manifest";
 import { readWhole } from "./read-whole";
-import { LARGEST_MANIFEST, readManifest, readRecord, type Sealed } from "./sealed";
-import type { CheckpointReader } from "./sink";
-import { sameShape, type TensorSpec } from "./tensor";
+import { LARGEST_MANIFEST, readManifests, readRecord, type Sealed } from "./sealed";
+import type { Box } from "./sharding/box";
+import { joinManifests } from "./sharding/join";
+import { type CheckpointReader, rankPrefix } from "./sink";
+import { someAtOnce } from "./some-at-once";
+import type { TensorSpec } from "./tensor";
 import { decodeTraining, NO_TRAINING, type StoredTraining, TRAINING_STATE_FILE } from "./training-state";
+
+/** A part of a tensor in storage: in one file in one piece, C order within its own shape. */
+export interface StoredShard extends Box {
+  /** Which rank wrote it. */
+  readonly rank: number;
+  /** Where it begins in the whole tensor, an index for each axis. */
+  readonly offset: readonly number[];
+  readonly shape: readonly number[];
+  readonly path: string;
+  /** Bytes of the file: `[start, end)`. */
+  readonly start: number;
+  readonly end: number;
+  /** Undefined where there are no digests. */
+  readonly blockBytes: number | undefined;
+  /** One a block, counted from the shard's start; undefined where nothing but the format can be checked. */
+  readonly digests: readonly string[] | undefined;
+}
 
 /** A tensor in storage. */
 export interface StoredTensor {
@@ -18,29 +39,33 @@ export interface StoredTensor {
   readonly key: string;
   readonly group: string;
   readonly name: string;
+  /** Of the whole tensor. */
   readonly spec: TensorSpec;
-  readonly path: string;
-  /** Bytes of the file: `[start, end)`. */
-  readonly start: number;
-  readonly end: number;
-  /** One a block; undefined where nothing but the format can be checked. */
-  readonly digests: readonly string[] | undefined;
+  /** They make up the tensor without hole or overlap, in C order of where they begin; of one rank mostly one. */
+  readonly shards: readonly StoredShard[];
 }
 
-export interface Stored extends StoredTraining {
+/** A file, and in which blocks its head was digested. */
+export interface StoredHead extends ManifestFile {
+  readonly blockBytes: number;
+}
+
+export interface Stored extends Omit<StoredTraining, "rankExtra"> {
   readonly id: string;
   /** Undefined for what others wrote. */
   readonly record: CommitRecord | undefined;
   /** Whether every byte can be checked by a digest: not so for what others wrote. */
   readonly verified: boolean;
   readonly digest: DigestAlgorithm;
-  /** Undefined where there are no digests. */
+  /** The most of any rank's; undefined where there are no digests. */
   readonly blockBytes: number | undefined;
+  /** What each rank alone had to say, by rank; undefined if rank 0 had nothing. */
+  readonly rankExtras: readonly (Json | undefined)[] | undefined;
   readonly groups: readonly string[];
   /** By every name that it has: tied names share one. */
   readonly tensors: ReadonlyMap<string, StoredTensor>;
-  /** What else lies there, digests included; empty where there are none. */
-  readonly files: readonly ManifestFile[];
+  /** All files whose heads nobody has looked at yet, digests included; empty where there are none. */
+  readonly files: readonly StoredHead[];
 }
 
 /**
@@ -58,43 +83,54 @@ export async function readSealed(
   sealed: Sealed,
   signal?: AbortSignal,
 ): Promise<Stored> {
-  return readFiles(reader, sealed, await readManifest(reader, sealed, signal), signal);
+  return readFiles(reader, sealed, await readManifests(reader, sealed, signal), signal);
 }
 
 /**
- * Reads the training state, and looks at every file that the manifest names. What is wrong with one of them is
- * reported; a manifest that contradicts itself throws.
+ * Reads the training state, and looks at every file that the manifests name. What is wrong with one of them is
+ * reported; manifests that contradict themselves or each other throw. `manifests`: one a rank, by rank.
  */
 export async function readFiles(
   reader: CheckpointReader,
   sealed: Sealed,
-  manifest: Manifest,
+  manifests: readonly Manifest[],
   signal: AbortSignal | undefined,
   report: Report = throwFirst,
 ): Promise<Stored> {
   const { record } = sealed;
-  checkFiles(manifest, reader, report);
-  const training = await noting(report, { path: TRAINING_STATE_FILE }, () =>
-    readTraining(reader, sealed, manifest, signal),
+  const read = new Set<string>();
+  const trainingOf = (manifest: Manifest) => {
+    const path = rankPrefix(manifest.rank, manifest.worldSize) + TRAINING_STATE_FILE;
+    read.add(path);
+    return noting(report, { path }, () => readTraining(reader, sealed, manifest, path, signal));
+  };
+  const [training] = await someAtOnce(manifests.slice(0, 1), trainingOf);
+  const others = training?.rankExtra === undefined ? [] : manifests.slice(1);
+  const trainings = [training, ...(await someAtOnce(others, trainingOf))];
+  const heads = manifests.flatMap(({ files, blockBytes }) => files.map((file) => ({ ...file, blockBytes })));
+  const files = heads.filter(({ path }) => !read.has(path));
+  checkFiles(files, reader, report);
+  const tensors = joinManifests(
+    manifests,
+    (rule, cause) => new HoldfastError("CHECKPOINT_CORRUPT", `${reader.id}: ${rule}`, { cause }),
   );
-  const tensors = tensorsOf(manifest, reader.id);
-  checkCoverage(manifest, reader.id);
+  for (const manifest of manifests) checkCoverage(manifest, reader.id);
   return {
     ...(training ?? { ...NO_TRAINING, step: record.step }),
     id: reader.id,
     record,
     verified: true,
-    digest: manifest.digest,
-    blockBytes: manifest.blockBytes,
+    digest: record.digest,
+    blockBytes: Math.max(...manifests.map(({ blockBytes }) => blockBytes)),
+    rankExtras: training?.rankExtra === undefined ? undefined : trainings.map((one) => one?.rankExtra),
     groups: record.groups,
     tensors,
-    files: manifest.files,
+    files,
   };
 }
 
-function checkFiles({ files }: Manifest, reader: CheckpointReader, report: Report): void {
+function checkFiles(files: readonly StoredHead[], reader: CheckpointReader, report: Report): void {
   for (const { path, byteLength } of files) {
-    if (path === TRAINING_STATE_FILE) continue; // read whole, which finds as much
     const found = reader.files.get(path);
     const where = `${reader.id}/${path}`;
     if (!found) report(corrupt(where, "is missing"), { path });
@@ -104,7 +140,7 @@ function checkFiles({ files }: Manifest, reader: CheckpointReader, report: Repor
 }
 
 /** Each file is its head and then tensors, with no hole and no overlap: bytes that two tensors share are a forgery. */
-function checkCoverage({ files, tensors }: Manifest, id: string): void {
+function checkCoverage({ files, tensors, rank, worldSize }: Manifest, id: string): void {
   const shards = tensors
     .flatMap((tensor) => tensor.shards)
     .sort((a, b) => a.file - b.file || a.start - b.start || a.end - b.end);
@@ -118,17 +154,18 @@ function checkCoverage({ files, tensors }: Manifest, id: string): void {
     if (reached[i] !== byteLength) throw corrupt(`${id}/${path}`, "has bytes behind its last tensor");
   }
   if (new Set(files.map(({ path }) => path)).size < files.length)
-    throw corrupt(`${id}/${MANIFEST_FILE}`, "names a file twice");
+    throw corrupt(`${id}/${rankPrefix(rank, worldSize)}${MANIFEST_FILE}`, "names a file twice");
 }
 
 async function readTraining(
   reader: CheckpointReader,
   { record, digester }: Sealed,
   { files, blockBytes }: Manifest,
+  path: string,
   signal: AbortSignal | undefined,
 ): Promise<StoredTraining> {
-  const file = files.find(({ path }) => path === TRAINING_STATE_FILE);
-  const where = `${reader.id}/${TRAINING_STATE_FILE}`;
+  const file = files.find((named) => named.path === path);
+  const where = `${reader.id}/${path}`;
   if (!file || file.headBytes !== file.byteLength) throw corrupt(where, "is not in the manifest");
   const bytes = await readWhole(reader, file.path, Math.min(file.byteLength, LARGEST_MANIFEST), signal);
   if (bytes.byteLength !== file.byteLength)
@@ -141,26 +178,4 @@ async function readTraining(
   const training = decodeTraining(bytes, where);
   if (training.step !== record.step) throw corrupt(where, "is of another step");
   return { ...training, trainingBytes: bytes };
-}
-
-function tensorsOf(manifest: Manifest, id: string): ReadonlyMap<string, StoredTensor> {
-  const tensors = new Map<string, StoredTensor>();
-  for (const { group, name, spec, shards } of manifest.tensors) {
-    const key = tensorKey(group, name);
-    const [shard] = shards;
-    const file = shard && manifest.files[shard.file];
-    if (!file || shards.length > 1 || !sameShape(shard.shape, spec.shape)) {
-      throw new HoldfastError(
-        "UNSUPPORTED",
-        `${id}: ${key} is split over several shards, which this version does not read`,
-      );
-    }
-    const { start, end, digests } = shard;
-    tensors.set(key, { key, group, name, spec, path: file.path, start, end, digests });
-  }
-  for (const { group, name, to } of manifest.ties) {
-    const tensor = tensors.get(tensorKey(to.group, to.name));
-    if (tensor) tensors.set(tensorKey(group, name), tensor);
-  }
-  return tensors;
 }

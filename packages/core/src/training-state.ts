@@ -31,6 +31,8 @@ export interface Training {
 
 /** A training state as it was read. */
 export interface StoredTraining extends Training {
+  /** Whatever this rank alone has passed to `save`; undefined if nothing was. */
+  readonly rankExtra: Json | undefined;
   /** All of its file; undefined if there is none. */
   readonly trainingBytes: Uint8Array | undefined;
 }
@@ -91,7 +93,7 @@ function encodeFields(fields: readonly string[]): Uint8Array {
 }
 
 /** @throws HoldfastError `CHECKPOINT_CORRUPT`, `SCHEMA_TOO_NEW` */
-export function decodeTraining(bytes: Uint8Array, file: string): Training {
+export function decodeTraining(bytes: Uint8Array, file: string): Omit<StoredTraining, "trainingBytes"> {
   const fields = Fields.parse(bytes, file);
   const version = fields.get("version") === undefined ? 1 : fields.count("version");
   if (version > VERSION) {
@@ -114,6 +116,7 @@ export function decodeTraining(bytes: Uint8Array, file: string): Training {
     metrics: record(fields, "metrics", isFiniteNumber),
     // JSON.parse made it, so it is JSON.
     extra: fields.get("extra") as Json | undefined,
+    rankExtra: fields.get("rank_extra") as Json | undefined,
   };
 }
 
@@ -123,6 +126,7 @@ export const NO_TRAINING: StoredTraining = {
   training: { epoch: 0, learningRate: 0, metadata: {} },
   metrics: {},
   extra: undefined,
+  rankExtra: undefined,
   trainingBytes: undefined,
 };
 

@@ -5,12 +5,12 @@ import { Digester } from "./digest";
 import { noting, type Report, throwFirst } from "./faults";
 import { corrupt } from "./fields";
 import { readHeaderOf } from "./foreign";
-import type { ManifestFile } from "./manifest";
+import { blocksOf, filled, jobsOf, readJobs } from "./read-blocks";
 import type { CheckpointReader, Sink } from "./sink";
-import type { Stored, StoredTensor } from "./stored";
-import { checkedBlockBytes, inStorageOrder, StoredSource } from "./stored-source";
+import type { Stored, StoredHead, StoredShard, StoredTensor } from "./stored";
+import { checkedBlockBytes } from "./stored-source";
 import { sameSpec } from "./tensor";
-import { TRAINING_STATE_FILE } from "./training-state";
+import { inOrder } from "./wanted";
 
 export interface VerifyEnvironment {
   readonly sink: Sink;
@@ -60,52 +60,66 @@ export interface Walk extends VerifyOptions {
   readonly report?: Report;
 }
 
-/** Checks what `readStored` left: every byte, file by file. */
+/** One shard of a tensor, as one rank wrote it. */
+interface Piece {
+  readonly tensor: StoredTensor;
+  readonly shard: StoredShard;
+}
+
+/** Checks what `readStored` left: every byte, file by file, as the ranks wrote them. */
 export async function verifyStored(stored: Stored, walk: Walk): Promise<void> {
-  const { reader, pool, signal, report = throwFirst, onProgress } = walk;
-  checkedBlockBytes(stored, pool);
-  const tensors = new Set(stored.tensors.values());
-  await verifyHeads(stored, tensors, walk);
-  const readable = new Map<string, StoredTensor>();
+  const { reader, pool, report = throwFirst, onProgress } = walk;
+  const unchecked = checkedBlockBytes(stored, pool);
+  const pieces = [...new Set(stored.tensors.values())].flatMap((tensor) =>
+    tensor.shards.map((shard): Piece => ({ tensor, shard })),
+  );
+  await verifyHeads(stored, pieces, walk);
+  const readable: Piece[] = [];
   let totalBytes = 0;
-  for (const tensor of tensors) {
-    const { key, path, start, end } = tensor;
+  for (const { tensor, shard } of pieces) {
+    const { path, start, end } = shard;
     const file = reader.files.get(path);
     if (file && end <= file.byteLength) {
-      readable.set(key, tensor);
+      readable.push({ tensor, shard });
       totalBytes += end - start;
     } else {
       const rule = file
         ? `is cut off: the file ends at byte ${file.byteLength} of ${end}`
         : "is lost with its file";
-      report(corrupt(`${stored.id}/${path}: ${key}`, rule), { path, tensor });
+      report(corrupt(`${stored.id}/${path}: ${tensor.key}`, rule), { path, tensor });
     }
   }
+  readable.sort((a, b) => inOrder(a.shard, b.shard));
+  const blocks = function* () {
+    for (const { tensor, shard } of readable)
+      yield* blocksOf(tensor, shard, [0, shard.end - shard.start], unchecked);
+  };
   let bytes = 0;
-  const source = new StoredSource(inStorageOrder(readable), { stored, reader, pool, signal, report });
-  for await (const { parts, release } of source.batches()) {
+  const ahead = await readJobs(jobsOf(blocks(), pool.chunkBytes, reader.files), pool, { ...walk, stored });
+  for await (const { job, release } of filled(ahead)) {
     release();
-    for (const part of parts) bytes += part.bytes.byteLength;
+    for (const { start, end } of job.blocks) bytes += end - start;
     onProgress?.({ bytes, totalBytes });
   }
 }
 
 /** What lies before the first tensor of each file, and whether other readers find there what the manifest says. */
-async function verifyHeads(stored: Stored, tensors: ReadonlySet<StoredTensor>, walk: Walk): Promise<void> {
+async function verifyHeads(stored: Stored, pieces: readonly Piece[], walk: Walk): Promise<void> {
   const { reader, report = throwFirst, signal } = walk;
   const digester = await Digester.create(stored.digest);
-  const byPath = new Map<string, StoredTensor[]>();
-  for (const tensor of tensors) {
-    const inFile = byPath.get(tensor.path);
-    if (inFile) inFile.push(tensor);
-    else byPath.set(tensor.path, [tensor]);
+  const byPath = new Map<string, Piece[]>();
+  for (const piece of pieces) {
+    const { path } = piece.shard;
+    const inFile = byPath.get(path);
+    if (inFile) inFile.push(piece);
+    else byPath.set(path, [piece]);
   }
   for (const file of stored.files) {
     const { path, headBytes } = file;
     const there = reader.files.get(path)?.byteLength ?? -1;
-    if (path === TRAINING_STATE_FILE || there < headBytes) continue; // checked, or reported, by `readStored`
+    if (there < headBytes) continue; // reported by `readStored`
     const where = `${stored.id}/${path}`;
-    if (!(await headIsGood(stored, file, digester, walk))) {
+    if (!(await headIsGood(file, digester, walk))) {
       report(corrupt(where, "is damaged before its first tensor"), { path });
       continue;
     }
@@ -115,8 +129,7 @@ async function verifyHeads(stored: Stored, tensors: ReadonlySet<StoredTensor>, w
 }
 
 async function headIsGood(
-  { blockBytes = 0 }: Stored,
-  { path, headBytes, digests }: ManifestFile,
+  { path, headBytes, digests, blockBytes }: StoredHead,
   digester: Digester,
   { reader, pool, signal }: Walk,
 ): Promise<boolean> {
@@ -137,17 +150,18 @@ async function headIsGood(
 async function verifyHeader(
   where: string,
   path: string,
-  inFile: readonly StoredTensor[],
+  inFile: readonly Piece[],
   reader: CheckpointReader,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const header = await readHeaderOf(reader, path, signal);
-  const differing = inFile.filter(({ name, spec, start, end }) => {
+  const differing = inFile.filter(({ tensor: { name, spec }, shard: { shape, start, end } }) => {
     const found = header.tensors.get(name);
-    return !found || found.start !== start || found.end !== end || !sameSpec(found, spec);
+    const written = { dtype: spec.dtype, shape };
+    return !found || found.start !== start || found.end !== end || !sameSpec(found, written);
   });
   const [first, ...others] = differing;
   if (!first) return;
   const more = others.length > 0 ? ` and ${others.length} more` : "";
-  throw corrupt(where, `says something else of ${first.name}${more} than the manifest`);
+  throw corrupt(where, `says something else of ${first.tensor.name}${more} than the manifest`);
 }

@@ -77,13 +77,13 @@ function summary(contents: CheckpointContents): string {
 }
 
 function tensorsOf(shown: readonly Tensor[], { tensors }: CheckpointContents): string {
-  const rows = shown.map(({ group, name, dtype, shape, byteLength, path, tiedTo }) => [
+  const rows = shown.map(({ group, name, dtype, shape, byteLength, shards, tiedTo }) => [
     group,
     name,
     dtype,
     `[${shape.join(", ")}]`,
     formatBytes(byteLength),
-    tiedTo ? `as ${tiedTo.group}/${tiedTo.name}` : path,
+    tiedTo ? `as ${tiedTo.group}/${tiedTo.name}` : filesOf(shards),
   ]);
   const all = shown.length === tensors.length ? "" : ` of ${tensors.length.toLocaleString("en")}`;
   const bytes = shown.reduce((sum, { byteLength, tiedTo }) => sum + (tiedTo ? 0 : byteLength), 0);
@@ -91,6 +91,12 @@ function tensorsOf(shown: readonly Tensor[], { tensors }: CheckpointContents): s
   return rows.length === 0
     ? total
     : `${table(["GROUP", "NAME", "DTYPE", "SHAPE", "SIZE", "FILE"], rows)}\n${total}`;
+}
+
+/** The files of one tensor. */
+function filesOf(shards: Tensor["shards"]): string {
+  const [first = "", ...others] = new Set(shards.map(({ path }) => path));
+  return others.length === 0 ? first : `${first} and ${others.length} more`;
 }
 
 function beside({ training, extra }: CheckpointContents): string {

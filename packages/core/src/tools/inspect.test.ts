@@ -42,7 +42,7 @@ test("all that lies in a checkpoint: where each tensor's bytes are, under each o
     tensors: expect.any(Array),
     files: [...files].map(([path, { byteLength }]) => ({ path, byteLength })),
   });
-  expect(contents.tensors.map(({ start, end, ...tensor }) => tensor)).toEqual(
+  expect(contents.tensors.map(({ start, end, shards, ...tensor }) => tensor)).toEqual(
     expect.arrayContaining([
       {
         group: "model",
@@ -63,7 +63,8 @@ test("all that lies in a checkpoint: where each tensor's bytes are, under each o
     ]),
   );
   expect(contents.tensors).toHaveLength(4);
-  for (const { name, path, start, end } of contents.tensors) {
+  for (const { name, path = "", start, end, shape, shards } of contents.tensors) {
+    expect(shards).toEqual([{ rank: 0, offset: shape.map(() => 0), shape, path, start, end }]);
     const expected = name === "bias" ? [7, 8] : [...new Uint8Array(weight.data.buffer)];
     expect([...(files.get(path)?.subarray(start, end) ?? [])], name).toEqual(expected);
   }

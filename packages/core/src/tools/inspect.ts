@@ -4,9 +4,22 @@ import { HoldfastError } from "../errors";
 import { splitKey } from "../manifest";
 import type { CheckpointReader, Sink, StoredFile } from "../sink";
 import type { Stored, StoredTensor } from "../stored";
-import type { DType } from "../tensor";
+import { byteLength, type DType } from "../tensor";
 import type { Training } from "../training-state";
 import { type CheckpointFacts, factsOf } from "./facts";
+
+/** A piece of a tensor, in C order within its own shape. */
+export interface InspectedShard {
+  /** Which rank wrote it. */
+  readonly rank: number;
+  /** Where it begins in the whole tensor, an index for each axis. */
+  readonly offset: readonly number[];
+  readonly shape: readonly number[];
+  /** The file, relative to the checkpoint, and bytes `[start, end)` of it. */
+  readonly path: string;
+  readonly start: number;
+  readonly end: number;
+}
 
 /** A tensor under one of its names, and where its bytes lie. */
 export interface InspectedTensor {
@@ -15,11 +28,12 @@ export interface InspectedTensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly byteLength: number;
-  /** The file, relative to the checkpoint. */
-  readonly path: string;
-  /** Bytes of the file: `[start, end)`. */
-  readonly start: number;
-  readonly end: number;
+  /** The file, relative to the checkpoint, and bytes `[start, end)` of it; undefined if there are several shards. */
+  readonly path: string | undefined;
+  readonly start: number | undefined;
+  readonly end: number | undefined;
+  /** The pieces in which it was written, in C order of where they begin: mostly one. */
+  readonly shards: readonly InspectedShard[];
   /** Set if this is a second name: of what was stored under which. */
   readonly tiedTo: { readonly group: string; readonly name: string } | undefined;
 }
@@ -37,7 +51,7 @@ export interface CheckpointContents extends CheckpointFacts, Pick<Training, "tra
 /**
  * Reads what a checkpoint says of itself, and checks all of it but the tensors' bytes.
  * @throws HoldfastError `CHECKPOINT_NOT_FOUND`, `CHECKPOINT_CORRUPT`, `SAFETENSORS_INVALID`, `SCHEMA_TOO_NEW`,
- *   `UNSAFE_PATH`; `UNSUPPORTED` for several ranks' checkpoints and for sinks that cannot read
+ *   `UNSAFE_PATH`; `UNSUPPORTED` for several ranks' directories of boostr's and for sinks that cannot read
  */
 export async function inspectCheckpoint(
   sink: Sink,
@@ -64,15 +78,17 @@ function contentsOf(stored: Stored, reader: CheckpointReader): CheckpointContent
 }
 
 function inspected(key: string, tensor: StoredTensor): InspectedTensor {
-  const { group, name, spec, path, start, end } = tensor;
-  const first = key === tensor.key;
+  const { group, name, spec } = tensor;
+  const shards = tensor.shards.map(({ blockBytes: _, digests: __, ...shard }) => shard);
+  const only = shards.length === 1 ? shards[0] : undefined;
   return {
     ...splitKey(key),
     ...spec,
-    byteLength: end - start,
-    path,
-    start,
-    end,
-    tiedTo: first ? undefined : { group, name },
+    byteLength: byteLength(spec),
+    path: only?.path,
+    start: only?.start,
+    end: only?.end,
+    shards,
+    tiedTo: key === tensor.key ? undefined : { group, name },
   };
 }

@@ -36,7 +36,8 @@ export class Problems {
       this.#problems.push(problemOf(fault, place));
       return;
     }
-    const key = tensorKey(tensor.group, tensor.name);
+    // Of each rank's part by itself.
+    const key = `${place.path}: ${tensorKey(tensor.group, tensor.name)}`;
     const before = this.#damaged.get(key);
     if (before) {
       before.blocks++;
@@ -58,7 +59,7 @@ export class Problems {
   #faultOf(key: string, { place, fault, blocks, start, end }: Damaged): HoldfastError {
     if (blocks === 1) return fault; // it says which bytes
     const rule = `${blocks} of its ${place.block?.of} blocks, between the bytes ${start} and ${end} of it, do not have the digests that the manifest names`;
-    return corrupt(`${this.id}/${place.path}: ${key}`, `is damaged: ${rule}`);
+    return corrupt(`${this.id}/${key}`, `is damaged: ${rule}`);
   }
 }
 

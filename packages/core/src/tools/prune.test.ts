@@ -142,8 +142,7 @@ describe("what is broken", () => {
     const root = breaking({
       4: (files) =>
         forgeRecord(files, (record) => {
-          record.worldSize = 2;
-          record.manifests.push({ ...record.manifests[0], rank: 1 });
+          record.schema = 2;
         }),
       5: damageTensor,
     });
@@ -151,7 +150,7 @@ describe("what is broken", () => {
     expect(deleted).toEqual([idOf(1)]);
     expect(kept).toEqual([
       { id: idOf(5), by: [], reason: expect.stringContaining("model/w is damaged") },
-      { id: idOf(4), by: [], reason: expect.stringContaining("written by 2 ranks") },
+      { id: idOf(4), by: [], reason: expect.stringContaining("written by a newer Holdfast") },
       { id: idOf(3), by: ["keepLast(2)"] },
       { id: idOf(2), by: ["keepLast(2)"] },
     ]);

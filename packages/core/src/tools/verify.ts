@@ -4,8 +4,9 @@ import { RECORD_FILE } from "../commit-record";
 import { noting, type Report } from "../faults";
 import { readForeign } from "../foreign";
 import { withReader } from "../open-checkpoint";
-import { isOurs, readManifest, readRecord } from "../sealed";
+import { checkAlike, isOurs, readManifest, readRecord } from "../sealed";
 import type { CheckpointReader, Sink } from "../sink";
+import { someAtOnce } from "../some-at-once";
 import { readFiles, type Stored } from "../stored";
 import { type ReadProgress, verifyStored } from "../verify";
 import { totalBytes } from "./facts";
@@ -32,9 +33,9 @@ export interface Verification {
 }
 
 /**
- * Reads every byte of a checkpoint, and checks every digest and rule. A record or a manifest that cannot be used
- * ends it, because nothing can be checked without; so do those of a newer version, or of several ranks, which this
- * version cannot judge: the problem's code is then `SCHEMA_TOO_NEW` or `UNSUPPORTED`. What has one of Holdfast's ids
+ * Reads every byte of a checkpoint, of every rank, and checks every digest and rule. A record or a manifest that
+ * cannot be used ends it, because nothing can be checked without; so do those of a newer version, which this one
+ * cannot judge: the problem's code is then `SCHEMA_TOO_NEW`, or `UNSUPPORTED` for several ranks' directories of boostr's. What has one of Holdfast's ids
  * needs a record, and what has another name may be boostr's or Hugging Face's.
  * @throws HoldfastError `CHECKPOINT_NOT_FOUND`; `SINK_FAILED` if the storage fails; `BUDGET_TOO_SMALL`; `UNSUPPORTED`
  *   if the sink cannot read; the signal's reason
@@ -73,8 +74,14 @@ async function examine(
   if (!isOurs(reader)) return readForeign(reader, signal, report);
   const sealed = await noting(report, { path: RECORD_FILE }, () => readRecord(reader, signal));
   if (!sealed) return undefined;
-  const path = sealed.record.manifests[0]?.path;
-  return noting(report, { path }, async () =>
-    readFiles(reader, sealed, await readManifest(reader, sealed, signal), signal, report),
+  const found = await someAtOnce(sealed.record.manifests, (ref) =>
+    noting(report, { path: ref.path }, () => readManifest(reader, sealed, ref, signal)),
   );
+  const manifests = found.filter((manifest) => manifest !== undefined);
+  if (manifests.length < found.length) return undefined;
+  const path = found.length === 1 ? sealed.record.manifests[0]?.path : undefined;
+  return noting(report, { path }, async () => {
+    checkAlike(manifests, reader.id);
+    return readFiles(reader, sealed, manifests, signal, report);
+  });
 }

@@ -15,9 +15,10 @@ import { shareOf } from "../../share";
 import type { Sink } from "../../sink";
 import { SnapshotSet } from "../../snapshot-set";
 import type { FlatState } from "../../state";
-import { readSealed, type StoredTensor } from "../../stored";
+import { readSealed } from "../../stored";
 import { StoredSource, type StoredSourceOptions } from "../../stored-source";
 import type { TensorSpec } from "../../tensor";
+import type { Wanted } from "../../wanted";
 import { type Converted, convertedFrom } from "./converted";
 import { placeGroups } from "./groups";
 import { type ConvertOptions, resolveConversion } from "./options";
@@ -88,12 +89,12 @@ function flattenStored(
   from: Omit<StoredSourceOptions, "signal">,
 ): FlatState {
   const backend = storedBackend((leaves, signal) => {
-    const wanted = new Map<string, StoredTensor>();
+    const wanted = new Map<string, Wanted>();
     const specs = new Map<string, TensorSpec>();
     for (const key of readingOrder(layOut(shareOf(flat.form, undefined), layoutOptions(environment, "")))) {
       const leaf = leaves.get(key);
       if (!leaf) continue;
-      wanted.set(key, leaf.tensor);
+      wanted.set(key, { tensor: leaf.tensor });
       specs.set(key, leaf.spec);
     }
     return castSource(new StoredSource(wanted, { ...from, signal }), specs);

@@ -1,5 +1,6 @@
 import { type ChunkPool, hostBytesFor, PAGE } from "../../chunk-pool";
 import { HoldfastError } from "../../errors";
+import { CHUNKS_TO_ASSEMBLE } from "../../sharding/assembly";
 import type { Sink } from "../../sink";
 import type { Stored } from "../../stored";
 import { poolFor } from "../pool";
@@ -13,10 +14,12 @@ export interface Pools {
  * Half of the budget reads and half of it writes, so that neither ever waits for the other's memory.
  * @throws HoldfastError `BUDGET_TOO_SMALL`
  */
-export function poolsFor(from: Sink, to: Sink, host: number, { id, blockBytes }: Stored): Pools {
+export function poolsFor(from: Sink, to: Sink, host: number, { id, blockBytes, tensors }: Stored): Pools {
   const half = { host: Math.floor(host / 2) };
   const pools = half.host >= PAGE && { reading: poolFor(from, half), writing: poolFor(to, half) };
-  if (pools && pools.reading.chunkBytes >= (blockBytes ?? 0)) return pools;
+  const split = [...tensors.values()].some(({ shards }) => shards.length > 1);
+  const chunks = split ? CHUNKS_TO_ASSEMBLE : 1;
+  if (pools && pools.reading.chunkBytes >= (blockBytes ?? 0) && pools.reading.size >= chunks) return pools;
   const enough = 2 * (blockBytes === undefined ? PAGE : hostBytesFor(blockBytes));
   throw new HoldfastError(
     "BUDGET_TOO_SMALL",

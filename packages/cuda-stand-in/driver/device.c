@@ -67,6 +67,12 @@ API cuDevicePrimaryCtxRetain(CUcontext *pctx, CUdevice dev) {
   return OK;
 }
 
+API cuCtxSynchronize(void) {
+  ENTER_DEVICE();
+  drain_device(device);
+  return lost[device];
+}
+
 /* What gives something back does so even where it reports a failure, which may be one of earlier work. */
 API cuDevicePrimaryCtxRelease_v2(CUdevice dev) {
   int code = entered(__func__, -1);

@@ -85,7 +85,7 @@ static int loses_context(int code) { return code == ILLEGAL_ADDRESS || code == 7
 
 /* Some of the calls that are prohibited while another thread captures, for a thread that did not relax. */
 static int ends_capture(const char *name) {
-  static const char *const prohibited[] = {"cuEventQuery", "cuStreamSynchronize", "cuMemAlloc_v2", "cuMemFree_v2",
+  static const char *const prohibited[] = {"cuEventQuery", "cuStreamSynchronize", "cuCtxSynchronize", "cuMemAlloc_v2", "cuMemFree_v2",
                                            "cuMemHostRegister_v2", "cuMemHostUnregister", "cuModuleLoadData"};
   if (capture_mode() || !((int)settings.capturing & CAPTURING_ELSEWHERE)) return 0;
   for (size_t i = 0; i < sizeof prohibited / sizeof *prohibited; i++) if (!strcmp(prohibited[i], name)) return 1;

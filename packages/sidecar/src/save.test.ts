@@ -95,26 +95,51 @@ with Checkpointer(root${options}) as checkpoints:
     });
   });
 
-  test("whose stream is not known are copied before save returns", async () => {
-    const root = temporaryRoot();
-    const { told, errors } = await trainers.run(
-      `
-program = Program()
-tensor = program.tensor((1000,), 3, "|u1", stream=False)
-call("cuCtxPushCurrent_v2", program.context)
-call("cuStreamSynchronize", program.stream)  # it has to be there: nobody can be made to wait for it
-call("cuCtxPopCurrent_v2", byref(c_void_p()))
-set_stand_in(op_us=50000)
+  describe("whose stream is not known", () => {
+    const DLPACK = `
+    def __dlpack__(self, stream=None):
+        event = c_void_p()
+        call("cuCtxPushCurrent_v2", program.context)
+        call("cuEventCreate", byref(event), c_uint(2))
+        call("cuEventRecord", event, program.stream)
+        call("cuStreamWaitEvent", c_void_p(stream), event, c_uint(0))
+        call("cuCtxPopCurrent_v2", byref(c_void_p()))`;
+    test.each([
+      ["nothing less than the device is waited for", "", "cuCtxSynchronize"],
+      ["it also fails to speak DLPack", "\n    def __dlpack__(self): pass", "cuCtxSynchronize"],
+      ["DLPack has the copy wait", DLPACK, "cuStreamSynchronize"],
+    ])("are copied when they are made, and before save returns: %s", async (_, methods, waiting) => {
+      const root = temporaryRoot();
+      const { told, errors } = await trainers.run(
+        `
+import threading
+class Unknown(Tensor):
+    pass${methods}
+def train():
+    while saving and not waits():
+        pass
+    set_stand_in(op_us=50000)
+    set_stand_in(held=0)
+def waits():
+    return [name for name in ("cuCtxSynchronize", "cuStreamSynchronize") if name in statistics()["calls"]]
+program, saving = Program(), True
+set_stand_in(held=2)  # what makes the tensor is far behind
+tensor = Unknown(program, (1000,), 3, "|u1", stream=False)
+training = threading.Thread(target=train)
+training.start()
 with Checkpointer(root) as checkpoints:
     checkpoints.save(1, {"model": {"t": tensor}})
-    tell(pending=statistics()["pending"])
+    tell(pending=statistics()["pending"], first=waits()[0])
+    saving = False
+    training.join()
     tensor.write(4)`,
-      root,
-    );
-    expect(errors).toBe("");
-    expect(told).toEqual([{ pending: 0 }]);
-    const loaded = await loadFrom(root, 1);
-    expect(loaded.state.model?.get("t")?.data).toEqual(pattern(1000, 3));
+        root,
+      );
+      expect(errors).toBe("");
+      expect(told).toEqual([{ pending: 0, first: waiting }]);
+      const loaded = await loadFrom(root, 1);
+      expect(loaded.state.model?.get("t")?.data).toEqual(pattern(1000, 3));
+    });
   });
 
   test("in a row, each of another layout, are all what they were; older ones go", async () => {

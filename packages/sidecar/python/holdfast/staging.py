@@ -8,7 +8,7 @@ from .cuda import Cuda
 from .errors import HoldfastError
 from .layout import Layout, aligned
 from .sidecar import Sidecar
-from .tensors import HOST, UNKNOWN, Tensor
+from .tensors import FOLLOWED, HOST, UNKNOWN, Tensor
 
 _BLOCK = 2 << 20
 """CUDA shares whole blocks of so many bytes: with one that is ours alone, the sidecar sees nothing else."""
@@ -68,17 +68,20 @@ class Staging:
 
     def copy(self, layout: Layout) -> None:
         """Queues the copies behind what the tensors' streams have to do; those wait for the copies, and nobody else."""
-        streams = {tensor.stream for _, tensor in layout.on_device if tensor.stream is not None}
+        made_on = {tensor.stream for _, tensor in layout.on_device}
+        streams = made_on - {FOLLOWED, None}
         with self._cuda as cuda:
             self._check_devices(layout.groups)
             copies = self._copies(layout)
+            if None in made_on:  # there is nothing less to wait for
+                cuda.call("cuCtxSynchronize")
             for stream in streams:
                 cuda.order(self._before, stream, self.stream)
             cuda.copy(copies, self.stream)
             cuda.call("cuEventRecord", c_uint64(self._copied), c_uint64(self.stream))
             for stream in streams:
                 cuda.call("cuStreamWaitEvent", c_uint64(stream), c_uint64(self._copied), c_uint(0))
-            if any(tensor.stream is None for _, tensor in layout.on_device):
+            if made_on - streams:
                 # Whoever changes them next cannot be told to wait.
                 cuda.call("cuStreamSynchronize", c_uint64(self.stream))
 

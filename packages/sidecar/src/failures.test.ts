@@ -129,6 +129,72 @@ tell(failed=sorted(failed), sound=nth > 20)`,
   });
 });
 
+describeTrainers("a copy that was not made", {}, (trainers) => {
+  const STATE = `
+program = Program()
+tensor = program.tensor((100000,), 1, "|u1")
+state = {"model": {"t": tensor}}
+def lose_context():
+    call("cuCtxPushCurrent_v2", program.context)
+    driver.standinFailCall(b"cuStreamSynchronize", c_long(1), c_int(700))
+    driver.cuStreamSynchronize(program.stream)
+    call("cuCtxPopCurrent_v2", byref(c_void_p()))`;
+  const NEVER =
+    "step 2 was never copied on the device: the trainer's CUDA context was lost before. Start a new process";
+  const LOST = "may never have been made: cuEventQuery failed with CUDA_ERROR_ILLEGAL_ADDRESS (700)";
+
+  test.each([
+    ["the trainer's context is lost before it", "", "lose_context()"],
+    ["nobody waits for it", ', command=sidecar_with("ignored_waits=8")', "save.ended.wait()"],
+  ])("is not taken for the one before, where %s", async (_, options, meanwhile) => {
+    const root = temporaryRoot();
+    const { told } = await trainers.run(
+      `${STATE}
+checkpoints = Checkpointer(root${options})
+checkpoints.save(1, state).wait()
+set_stand_in(held=3)
+tensor.write(2)
+save = checkpoints.save(2, state)
+${meanwhile}
+set_stand_in(held=0)
+with Failure() as failure:
+    save.wait()
+tell(code=failure.code, message=failure.message)`,
+      root,
+    );
+    expect(told).toEqual([{ code: "DEVICE_ERROR", message: expect.stringContaining(NEVER) }]);
+    expect(await committedIn(root)).toEqual(["step-00000001"]);
+  });
+
+  test.each([
+    ["close", "checkpoints.close()", LOST],
+    ["the next save", "checkpoints.save(2, state)", "failed with CUDA_ERROR_ILLEGAL_ADDRESS (700)"],
+  ])("is not waited for for ever: %s", async (_, waiting, message) => {
+    const root = temporaryRoot();
+    const { told, status } = await trainers.run(
+      `${STATE}
+checkpoints = Checkpointer(root)
+set_stand_in(held=1)  # its event never comes
+save = checkpoints.save(1, state)
+lose_context()
+with Failure() as failure:
+    ${waiting}
+tell(code=failure.code, message=failure.message)
+with Failure() as failure:
+    save.wait(0)
+tell(code=failure.code, message=failure.message)
+set_stand_in(held=0)`,
+      root,
+    );
+    expect(status).toBe(0);
+    expect(told).toEqual([
+      { code: "DEVICE_ERROR", message: expect.stringContaining(message) },
+      { code: "DEVICE_ERROR", message: expect.stringContaining(`the copy of step 1 on the device ${LOST}`) },
+    ]);
+    expect(await committedIn(root)).toEqual([]);
+  });
+});
+
 describeTrainers("a machine that cannot save", {}, (trainers) => {
   const SAVE = `
 program = Program()

@@ -3,6 +3,7 @@ import { createInterface } from "node:readline";
 import { cudaBackend } from "@holdfast/backend-cuda";
 import { AsyncCheckpointer, messageOf } from "@holdfast/core";
 import { fsSink } from "@holdfast/sink-fs";
+import { copiedBackend } from "./copied";
 import { type Answer, readRequest } from "./messages";
 import { optionsOf } from "./options";
 import { Sidecar } from "./sidecar";
@@ -16,7 +17,7 @@ try {
   const { root, device, retention, host } = optionsOf(process.argv.slice(2));
   const sink = fsSink(root);
   const checkpointer = await AsyncCheckpointer.open({
-    backend: cudaBackend({ device }),
+    backend: copiedBackend(cudaBackend({ device })),
     sink,
     retention,
     memory: { host, device: 0 }, // the staging memory is the copy

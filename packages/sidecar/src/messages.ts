@@ -18,6 +18,8 @@ export type Request = { readonly request: number } & (
 export interface SaveOrder {
   readonly step: number;
   readonly groups: ReadonlyMap<string, readonly StagedTensor[]>;
+  /** What lies behind the tensors if they were copied. */
+  readonly token: { readonly bytes: Uint8Array; readonly offset: number };
   /** Checked by core. */
   readonly metrics: unknown;
   readonly training: unknown;
@@ -49,13 +51,22 @@ export function readRequest(line: string): Request {
   throw unknownMessage("type");
 }
 
-function readOrder({ step, groups, metrics, training, extra }: Message): SaveOrder {
+function readOrder({ step, groups, token, metrics, training, extra }: Message): SaveOrder {
   if (typeof step !== "number") throw unknownMessage("step");
   const read = Object.entries(object(groups)).map(([group, tensors]) => {
     if (!Array.isArray(tensors)) throw unknownMessage(`groups.${group}`);
     return [group, tensors.map((tensor) => readTensor(tensor, group))] as const;
   });
-  return { step, groups: new Map(read), metrics, training, extra };
+  const { offset, bytes: written } = object(token);
+  if (!isCount(offset)) throw unknownMessage("token");
+  return {
+    step,
+    groups: new Map(read),
+    token: { offset, bytes: bytes(written, "token") },
+    metrics,
+    training,
+    extra,
+  };
 }
 
 /** `[name, dtype, shape, offset]`: there are thousands of them. */

@@ -63,21 +63,14 @@ describeTrainers("saves", {}, (trainers) => {
     const train = "call('cuStreamSynchronize', program.stream)";
     test.each([
       // The save is over before training has begun.
-      ["the copy does not wait for training", "held=2, ignored_waits=1", "save.wait()", ""],
+      ["the copy does not wait for training", "held=2, ignored_waits=1", "save.wait()"],
       // Training goes on before anything was copied.
-      ["training does not wait for the copy", "held=1, ignored_waits=2", train, ""],
-      // The save is over before anything was copied.
-      [
-        "the sidecar does not wait for the copy",
-        "held=1",
-        "save.wait()",
-        ', command=sidecar_with("ignored_waits=8")',
-      ],
-    ])("%s", async (_, settings, meanwhile, options) => {
+      ["training does not wait for the copy", "held=1, ignored_waits=2", train],
+    ])("%s", async (_, settings, meanwhile) => {
       const root = temporaryRoot();
       const { errors } = await trainers.run(
         `${STATE}
-with Checkpointer(root${options}) as checkpoints:
+with Checkpointer(root) as checkpoints:
     checkpoints.prepare(state)
     overwrite(state)
     call("cuCtxPushCurrent_v2", program.context)

@@ -1,6 +1,7 @@
 import type { CudaTensor } from "@holdfast/backend-cuda";
 import { openIpcEvent, openIpcMemory } from "@holdfast/backend-cuda/ipc";
 import { byteLength, HoldfastError } from "@holdfast/core";
+import type { CopiedTensor } from "./copied";
 import type { SaveOrder, StagedTensor } from "./messages";
 
 interface Handles {
@@ -21,11 +22,15 @@ export function openStaging({ memory, event, device }: Handles) {
     const copied = openIpcEvent({ handle: event, device });
     return {
       /** The tensors of a save, once the device has copied them: what is queued from now on waits for that. */
-      stateOf({ groups }: SaveOrder) {
+      stateOf({ step, groups, token: { bytes, offset } }: SaveOrder) {
         copied.holdBack();
-        const state: Record<string, ReadonlyMap<string, CudaTensor>> = {};
+        const place = tensorAt(opened.ptr, { dtype: "U8", shape: [bytes.byteLength], offset });
+        const token = { step, bytes, place };
+        const state: Record<string, ReadonlyMap<string, CopiedTensor>> = {};
         for (const [group, tensors] of groups)
-          state[group] = new Map(tensors.map((tensor) => [tensor.name, tensorAt(opened.ptr, tensor)]));
+          state[group] = new Map(
+            tensors.map((tensor) => [tensor.name, { ...tensorAt(opened.ptr, tensor), token }]),
+          );
         return state;
       },
       close() {
@@ -40,7 +45,7 @@ export function openStaging({ memory, event, device }: Handles) {
 }
 
 /** That it lies within the memory is checked where it is read, by the driver's own knowledge. */
-function tensorAt(start: bigint, { dtype, shape, offset }: StagedTensor): CudaTensor {
+function tensorAt(start: bigint, { dtype, shape, offset }: Omit<StagedTensor, "name">): CudaTensor {
   return { ptr: start + BigInt(offset), byteLength: byteLength({ dtype, shape }), dtype, shape };
 }
 

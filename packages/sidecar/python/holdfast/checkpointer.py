@@ -16,6 +16,11 @@ from .tensors import TensorReader
 from .turn import Turn
 from .tree import Tree, encode_extra, encode_metrics, encode_training, whole_number
 
+_LOOK_SECONDS = 1.0
+"""So often is asked whether a copy can still be made that is waited for."""
+
+_RESTART = "Start a new process, and restore the last good checkpoint"
+
 
 class Checkpointer:
     """Saves checkpoints into the directory `root`: of one process, with tensors on one CUDA device and on the host.
@@ -101,10 +106,10 @@ class Checkpointer:
         order["extra"] = encode_extra(extra or {}, tree.trees)
         layout = Layout(tree.groups)
         staging, sidecar = self._ready_for(layout)
-        staging.copy(layout)
+        token = {"offset": layout.token_start, "bytes": staging.copy(layout).hex()}
         before, save = self._saves, Save(step, self._on_failure)
         self._saves = [*before, save]
-        sidecar.send(save, "save", **order, groups=layout.described())
+        sidecar.send(save, "save", **order, token=token, groups=layout.described())
         self._raise_unseen(before)
         return save
 
@@ -134,6 +139,7 @@ class Checkpointer:
         with self._turn:
             self._closed = True
         atexit.unregister(self.close)
+        self._wait_until_drained()
         for save in self._saves:
             save.ended.wait()
         if self._sidecar:
@@ -175,8 +181,7 @@ class Checkpointer:
     def _ready_for(self, layout: Layout) -> tuple[Staging, Sidecar]:
         """Memory that nobody reads any more, is large enough, and that the sidecar has opened."""
         sidecar = self._running_sidecar()
-        for save in self._saves:
-            save.drained.wait()
+        self._wait_until_drained()
         staging = self._staging
         if not staging.has_room_for(layout):
             sidecar.ask("release")
@@ -186,6 +191,17 @@ class Checkpointer:
             sidecar.ask("open", memory=memory.hex(), event=event.hex())
             staging.opened_by = sidecar
         return staging, sidecar
+
+    def _wait_until_drained(self) -> None:
+        """The sidecar waits for the copy's event, which may never come if the context was lost: then saves end here."""
+        for save in self._saves:
+            while not save.drained.wait(_LOOK_SECONDS):
+                try:
+                    if self._staging.is_copied():
+                        save.drained.wait()
+                except HoldfastError as error:
+                    rule = f"the copy of step {save.step} on the device may never have been made: {error.message}. {_RESTART}"
+                    save.end(None, HoldfastError(error.code, rule))
 
     def _forget(self) -> None:
         self._closed = True

@@ -22,11 +22,17 @@ class Request:
         self.ended = threading.Event()
         self.failure: HoldfastError | None = None
         self._result: Any = None
+        self._ending = threading.Lock()
 
-    def end(self, result: Any, failure: HoldfastError | None) -> None:
-        self._result, self.failure = result, failure
-        self.drained.set()
-        self.ended.set()
+    def end(self, result: Any, failure: HoldfastError | None) -> bool:
+        """Whether this was what ended it: whoever comes first does, the answer or who gives it up."""
+        with self._ending:
+            if self.ended.is_set():
+                return False
+            self._result, self.failure = result, failure
+            self.drained.set()
+            self.ended.set()
+            return True
 
     def answer(self) -> Any:
         """Waits for it. Raises HoldfastError."""

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
+import struct
 from ctypes import c_size_t, c_uint, c_uint64, c_void_p
 
 from .cuda import Cuda
 from .errors import HoldfastError
-from .layout import Layout, aligned
+from .layout import TOKEN_BYTES, Layout, aligned
 from .sidecar import Sidecar
 from .tensors import FOLLOWED, HOST, UNKNOWN, Tensor
 
@@ -25,6 +27,7 @@ class Staging:
         self._cuda = cuda
         self._address = self._size = 0
         self._pinned: mmap.mmap | None = None
+        self._copies, self._secret = 0, os.urandom(TOKEN_BYTES - 4)
         self.stream = self._before = self._copied = 0
         try:
             with cuda:
@@ -37,12 +40,12 @@ class Staging:
 
     def has_room_for(self, layout: Layout) -> bool:
         pinned = len(self._pinned) if self._pinned else 0
-        return 0 < self._size >= layout.size and pinned >= layout.size - layout.host_start
+        return self._size >= layout.size and pinned >= layout.host_size
 
     def reallocate(self, layout: Layout) -> None:
         """Nobody reads it, and the sidecar has closed it. Raises HoldfastError OUT_OF_MEMORY, DEVICE_ERROR."""
         self._free()
-        size, host = max(_BLOCK, aligned(layout.size, _BLOCK)), layout.size - layout.host_start
+        size, host = aligned(layout.size, _BLOCK), layout.host_size
         with self._cuda as cuda:
             try:
                 self._address = cuda.make("cuMemAlloc_v2", c_size_t(size))
@@ -66,24 +69,37 @@ class Staging:
             cuda.call("cuIpcGetEventHandle", event, c_uint64(self._copied))
         return memory.raw, event.raw
 
-    def copy(self, layout: Layout) -> None:
-        """Queues the copies behind what the tensors' streams have to do; those wait for the copies, and nobody else."""
+    def copy(self, layout: Layout) -> bytes:
+        """Queues the copies behind what the tensors' streams have to do; those wait for the copies, and nobody else.
+
+        Returns the token that is written behind them, at `layout.token_start`. No other copy has it: where it lies, this
+        one was made. The event does not say that, which comes for a context that was lost as well.
+        """
+        self._copies += 1
+        token = struct.pack("<I", self._copies & 0xFFFFFFFF) + self._secret
         made_on = {tensor.stream for _, tensor in layout.on_device}
         streams = made_on - {FOLLOWED, None}
         with self._cuda as cuda:
             self._check_devices(layout.groups)
-            copies = self._copies(layout)
+            copies = self._planned(layout)
             if None in made_on:  # there is nothing less to wait for
                 cuda.call("cuCtxSynchronize")
             for stream in streams:
                 cuda.order(self._before, stream, self.stream)
             cuda.copy(copies, self.stream)
+            cuda.write(self._address + layout.token_start, struct.unpack("<4I", token), self.stream)
             cuda.call("cuEventRecord", c_uint64(self._copied), c_uint64(self.stream))
             for stream in streams:
                 cuda.call("cuStreamWaitEvent", c_uint64(stream), c_uint64(self._copied), c_uint(0))
             if made_on - streams:
                 # Whoever changes them next cannot be told to wait.
                 cuda.call("cuStreamSynchronize", c_uint64(self.stream))
+        return token
+
+    def is_copied(self) -> bool:
+        """Whether the last copy was made. Raises HoldfastError if it may never be: the context was lost."""
+        with self._cuda as cuda:
+            return cuda.is_over(self._copied)
 
     def close(self) -> None:
         self._free()
@@ -91,14 +107,14 @@ class Staging:
         self._cuda.give_back(*[(name, c_uint64(handle)) for name, handle in made if handle])
         self._cuda.release()
 
-    def _copies(self, layout: Layout) -> list[tuple[int, int, int]]:
+    def _planned(self, layout: Layout) -> list[tuple[int, int, int]]:
         start = self._address
         copies = [(start + offset, tensor.address, tensor.size) for offset, tensor in layout.on_device]
         if layout.on_host:
             pinned, first = _address_of(self._pinned), layout.host_start
             for offset, tensor in layout.on_host:
                 ctypes.memmove(pinned + offset - first, tensor.address, tensor.size)
-            copies.append((start + first, pinned, layout.size - first))
+            copies.append((start + first, pinned, layout.host_size))
         return copies
 
     def _check_devices(self, groups: dict[str, dict[str, Tensor]]) -> None:

@@ -269,18 +269,30 @@ its_optimizer.load_state_dict(state["optimizer"])
 train(again, its_optimizer, 4)
 tell(same=all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters())),
      odd={name: torch.equal(tensor, state["odd"][name]) and tensor.dtype == state["odd"][name].dtype for name, tensor in odd.items()})
-for tensor in (torch.ones(2, device="meta"), torch.eye(2).to_sparse(), torch.ones(2, dtype=torch.complex128)):
+class Wrapper(torch.Tensor):
+    @staticmethod
+    def __new__(cls):
+        return torch.Tensor._make_wrapper_subclass(cls, (2,), dtype=torch.float32)
+    __torch_dispatch__ = classmethod(lambda *_: NotImplemented)
+class Functional(torch.Tensor):
+    def data_ptr(self):
+        raise RuntimeError("no storage")
+for tensor in (torch.ones(2, device="meta"), torch.eye(2).to_sparse(), torch.ones(2, dtype=torch.complex128),
+               Wrapper(), torch.ones(2).as_subclass(Functional)):
     with Failure() as failure, Checkpointer(root) as checkpoints:
         checkpoints.save(4, {"model": {"t": tensor}})
-    tell(message=failure.message)`,
+    tell(code=failure.code, message=failure.message)`,
       root,
     );
     expect(errors).toBe("");
+    const refused = (rule: string) => ({ code: "INVALID_STATE", message: expect.stringContaining(rule) });
     expect(told).toEqual([
       { same: true, odd: { transposed: true, half: true, none: true } },
-      { message: expect.stringContaining("model.t is torch.strided on meta") },
-      { message: expect.stringContaining("model.t is torch.sparse_coo on cpu") },
-      { message: expect.stringContaining("model.t is of torch.complex128, which safetensors cannot hold") },
+      refused("model.t is torch.strided on meta"),
+      refused("model.t is torch.sparse_coo on cpu"),
+      refused("model.t is of torch.complex128, which safetensors cannot hold"),
+      refused("model.t is a Wrapper, which has no memory of its own: pass the tensors in it"),
+      refused("model.t is a Functional, which has no memory of its own: pass the tensors in it (no storage)"),
     ]);
   });
 });

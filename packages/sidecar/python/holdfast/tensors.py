@@ -91,7 +91,7 @@ class TensorReader:
         size = tensor.numel() * tensor.element_size()
         device = tensor.device.index if tensor.device.type == "cuda" else HOST
         stream = None if device == HOST else self._torch_stream(device)
-        return Tensor(tensor.data_ptr(), size, dtype, tuple(tensor.shape), device, stream, tensor)
+        return Tensor(_address_of_torch(tensor, size, path), size, dtype, tuple(tensor.shape), device, stream, tensor)
 
     def _torch_stream(self, device: int) -> int:
         if device not in self._torch_streams:
@@ -121,6 +121,19 @@ class TensorReader:
             raise _refused(path, "is not contiguous: make it so first")
         address, size = (tensor.data or 0) + tensor.byte_offset, math.prod(shape) * tensor.bits // 8
         return Tensor(address, size, dtype, shape, device if on_device else HOST, FOLLOWED if on_device else None, (value, capsule))
+
+
+def _address_of_torch(tensor: Any, size: int, path: str) -> int:
+    """Wrappers of other tensors (fake, functional, quantized ones) have none, which some say by raising something."""
+    cause, address = None, 0
+    try:
+        address = tensor.data_ptr()
+    except Exception as error:
+        cause = error
+    if address or (size == 0 and cause is None):
+        return address
+    rule = f"is a {type(tensor).__name__}, which has no memory of its own: pass the tensors in it"
+    raise _refused(path, f"{rule} ({cause})" if cause else rule) from cause
 
 
 def _of_interface(interface: dict, owner: Any, path: str, device: int, stream: int | None) -> Tensor:

@@ -132,10 +132,11 @@ class Staging:
                 raise HoldfastError("INVALID_STATE", f"{group}.{name} {rule}")
 
     def _free(self) -> None:
+        freed = [("cuMemFree_v2", c_uint64(self._address))] if self._size else []
         if self._pinned:
-            self._cuda.give_back(("cuMemHostUnregister", c_void_p(_address_of(self._pinned))))
-        if self._size:
-            self._cuda.give_back(("cuMemFree_v2", c_uint64(self._address)))
+            freed.append(("cuMemHostUnregister", c_void_p(_address_of(self._pinned))))
+        if freed:  # of a save that failed the copies may still be queued, and CUDA does not say that freeing waits for them
+            self._cuda.give_back(("cuStreamSynchronize", c_uint64(self.stream)), *freed)
         self._pinned, self._size, self.opened_by = None, 0, None
 
 

@@ -26,7 +26,7 @@ export function openStaging({ memory, event, device }: Handles) {
         copied.holdBack();
         const place = tensorAt(opened.ptr, { dtype: "U8", shape: [bytes.byteLength], offset });
         const token = { step, bytes, place };
-        const state: Record<string, ReadonlyMap<string, CopiedTensor>> = {};
+        const state: Record<string, ReadonlyMap<string, CopiedTensor>> = Object.create(null); // or __proto__ is no name
         for (const [group, tensors] of groups)
           state[group] = new Map(
             tensors.map((tensor) => [tensor.name, { ...tensorAt(opened.ptr, tensor), token }]),

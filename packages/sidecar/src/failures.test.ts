@@ -215,6 +215,26 @@ tell(code=failure.code, message=failure.message)`;
         ),
       },
     ]);
+    expect(told[0]?.message).toContain("call prepare(state) before the first step");
+  });
+
+  test("what torch keeps without need is freed before that is said", async () => {
+    const script = `
+import types
+program = Program()
+state, kept = {"model": {"t": program.tensor((10,), 1)}}, program.tensor((1 << 20,), 2)
+def empty_cache():
+    call("cuCtxPushCurrent_v2", program.context)
+    call("cuMemFree_v2", kept.address)
+    call("cuCtxPopCurrent_v2", byref(c_void_p()))
+sys.modules["torch"] = types.SimpleNamespace(Tensor=type(None), cuda=types.SimpleNamespace(empty_cache=empty_cache))
+with Checkpointer(root) as checkpoints:
+    tell(id=checkpoints.save(1, state).wait().id)`;
+    const { told, errors } = await trainers.run(script, temporaryRoot(), {
+      CUDA_STANDIN: "device_memory=6000000",
+    });
+    expect(errors).toBe("");
+    expect(told).toEqual([{ id: "step-00000001" }]);
   });
 
   test("UNSUPPORTED: no CUDA driver", async () => {

@@ -4,7 +4,9 @@ import ctypes
 import mmap
 import os
 import struct
+import sys
 from ctypes import c_size_t, c_uint, c_uint64, c_void_p
+from typing import Any
 
 from .cuda import Cuda
 from .errors import HoldfastError
@@ -45,21 +47,27 @@ class Staging:
     def reallocate(self, layout: Layout) -> None:
         """Nobody reads it, and the sidecar has closed it. Raises HoldfastError OUT_OF_MEMORY, DEVICE_ERROR."""
         self._free()
-        size, host = aligned(layout.size, _BLOCK), layout.host_size
-        with self._cuda as cuda:
-            try:
-                self._address = cuda.make("cuMemAlloc_v2", c_size_t(size))
-            except HoldfastError as error:
-                if error.code != "OUT_OF_MEMORY":
-                    raise
-                rule = f"there is no room for the copy of the state that a save needs, {size} bytes: {error.message}"
-                raise HoldfastError(error.code, rule) from error
-            self._size = size
-            if host:
-                pages = mmap.mmap(-1, aligned(host, mmap.PAGESIZE))
+        self._allocate(aligned(layout.size, _BLOCK), sys.modules.get("torch"))
+        if layout.host_size:
+            pages = mmap.mmap(-1, aligned(layout.host_size, mmap.PAGESIZE))
+            with self._cuda as cuda:
                 length, flags = c_size_t(len(pages)), c_uint(1)  # CU_MEMHOSTREGISTER_PORTABLE
                 cuda.call("cuMemHostRegister_v2", c_void_p(_address_of(pages)), length, flags)
-                self._pinned = pages
+            self._pinned = pages
+
+    def _allocate(self, size: int, torch: Any) -> None:
+        try:
+            with self._cuda as cuda:
+                self._address, self._size = cuda.make("cuMemAlloc_v2", c_size_t(size)), size
+        except HoldfastError as error:
+            if error.code != "OUT_OF_MEMORY":
+                raise
+            if torch is not None:  # it keeps what was freed, for itself
+                torch.cuda.empty_cache()
+                return self._allocate(size, None)
+            rule = f"there is no room for the copy of the state that a save needs, {size} bytes ({error.message})"
+            advice = "call prepare(state) before the first step, or free memory of the device"
+            raise HoldfastError(error.code, f"{rule}: {advice}") from error
 
     def handles(self) -> tuple[bytes, bytes]:
         """By which the sidecar opens the memory and the event."""

@@ -56,6 +56,13 @@ API cuDeviceGet(CUdevice *device, int ordinal) {
   return OK;
 }
 
+API cuDeviceGetUuid(CUuuid *uuid, CUdevice dev) {
+  ENTER();
+  if (dev < 0 || dev >= settings.devices) return INVALID_DEVICE;
+  for (size_t i = 0; i < sizeof uuid->bytes; i++) uuid->bytes[i] = 16 * ((int)settings.first_device + dev) + i;
+  return OK;
+}
+
 API cuDevicePrimaryCtxRetain(CUcontext *pctx, CUdevice dev) {
   ENTER();
   if (dev < 0 || dev >= settings.devices) return INVALID_DEVICE;

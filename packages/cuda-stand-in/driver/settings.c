@@ -9,7 +9,7 @@ struct settings settings = {.devices = 1, .driver_version = STANDIN_VERSION, .de
 
 static const struct { const char *name; double *value; } known[] = {
   {"devices", &settings.devices}, {"driver_version", &settings.driver_version},
-  {"device_memory", &settings.device_memory}, {"d2h_gbps", &settings.d2h_gbps},
+  {"device_memory", &settings.device_memory}, {"first_device", &settings.first_device}, {"d2h_gbps", &settings.d2h_gbps},
   {"h2d_gbps", &settings.h2d_gbps}, {"d2d_gbps", &settings.d2d_gbps}, {"op_us", &settings.op_us},
   {"jitter_us", &settings.jitter_us}, {"seed", &settings.seed}, {"ignored_waits", &settings.ignored_waits},
   {"early_events", &settings.early_events}, {"failing_queries", &settings.failing_queries},

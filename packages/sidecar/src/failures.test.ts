@@ -237,6 +237,20 @@ with Checkpointer(root) as checkpoints:
     expect(told).toEqual([{ id: "step-00000001" }]);
   });
 
+  test("INVALID_ARGUMENT: the sidecar counts other devices", async () => {
+    const options = '{"command": sidecar_with("devices=2,first_device=1")}';
+    const { told, errors } = await trainers.run(save("root", options), temporaryRoot());
+    expect(errors).toBe("");
+    expect(told).toEqual([
+      {
+        code: "INVALID_ARGUMENT",
+        message: expect.stringMatching(
+          /device 0 has the UUID 00\w{30}, and the sidecar's has 10\w{30}: set CUDA_VISIBLE_DEVICES/,
+        ),
+      },
+    ]);
+  });
+
   test("UNSUPPORTED: no CUDA driver", async () => {
     const script = `
 import os

@@ -8,8 +8,16 @@ export interface StagedTensor extends TensorSpec {
   readonly offset: number;
 }
 
+/** By which the trainer's memory is opened. */
+export interface Handles {
+  readonly memory: Uint8Array;
+  readonly event: Uint8Array;
+  /** Of the device that they are of, in hexadecimal digits. */
+  readonly uuid: string;
+}
+
 export type Request = { readonly request: number } & (
-  | { readonly type: "open"; readonly memory: Uint8Array; readonly event: Uint8Array }
+  | { readonly type: "open"; readonly handles: Handles }
   | { readonly type: "release" }
   | { readonly type: "save"; readonly save: SaveOrder }
   | { readonly type: "latest" }
@@ -44,7 +52,13 @@ export function readRequest(line: string): Request {
   const { request, type } = message;
   if (typeof request !== "number") throw unknownMessage("request");
   if (type === "open") {
-    return { request, type, memory: bytes(message.memory, "memory"), event: bytes(message.event, "event") };
+    const { memory, event, uuid } = message;
+    if (typeof uuid !== "string") throw unknownMessage("uuid");
+    return {
+      request,
+      type,
+      handles: { memory: bytes(memory, "memory"), event: bytes(event, "event"), uuid },
+    };
   }
   if (type === "save") return { request, type, save: readOrder(message) };
   if (type === "latest" || type === "release") return { request, type };

@@ -56,7 +56,7 @@ export class Sidecar {
     switch (request.type) {
       case "open":
         await this.#release();
-        this.#staging = openStaging({ ...request, device: this.#environment.device });
+        this.#staging = openStaging(request.handles, this.#environment.device);
         return undefined;
       case "release":
         return this.#release();

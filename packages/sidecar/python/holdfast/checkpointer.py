@@ -187,8 +187,7 @@ class Checkpointer:
             sidecar.ask("release")
             staging.reallocate(layout)
         if staging.opened_by is not sidecar:
-            memory, event = staging.handles()
-            sidecar.ask("open", memory=memory.hex(), event=event.hex())
+            sidecar.ask("open", **staging.handles())
             staging.opened_by = sidecar
         return staging, sidecar
 

@@ -85,6 +85,13 @@ class Cuda:
         for place, word in enumerate(words):
             self.call("cuMemsetD32Async", c_uint64(address + 4 * place), c_uint(word), c_size_t(1), c_uint64(stream))
 
+    @property
+    def uuid(self) -> bytes:
+        """Of the device, which may have another number in the sidecar."""
+        made = ctypes.create_string_buffer(16)
+        self.call("cuDeviceGetUuid", made, self._device)
+        return made.raw
+
     def order(self, event: int, earlier: int, later: int) -> None:
         """What is queued on stream `later` from now on happens after what is queued on `earlier` by now."""
         self.call("cuEventRecord", c_uint64(event), c_uint64(earlier))

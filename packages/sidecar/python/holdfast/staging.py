@@ -69,13 +69,13 @@ class Staging:
             advice = "call prepare(state) before the first step, or free memory of the device"
             raise HoldfastError(error.code, f"{rule}: {advice}") from error
 
-    def handles(self) -> tuple[bytes, bytes]:
-        """By which the sidecar opens the memory and the event."""
+    def handles(self) -> dict[str, str]:
+        """By which the sidecar opens the memory and the event, and knows the device."""
         memory, event = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
         with self._cuda as cuda:
             cuda.call("cuIpcGetMemHandle", memory, c_uint64(self._address))
             cuda.call("cuIpcGetEventHandle", event, c_uint64(self._copied))
-        return memory.raw, event.raw
+        return {"memory": memory.raw.hex(), "event": event.raw.hex(), "uuid": self._cuda.uuid.hex()}
 
     def copy(self, layout: Layout) -> bytes:
         """Queues the copies behind what the tensors' streams have to do; those wait for the copies, and nobody else.

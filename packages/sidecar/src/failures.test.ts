@@ -277,13 +277,27 @@ tell(code=failure.code, message=failure.message)`;
     expect(told).toEqual([{ code: "ROOT_INVALID", message: expect.stringContaining("file") }]);
   });
 
-  test("SINK_FAILED: a sidecar that refuses its options says why on standard error", async () => {
-    const { told, errors } = await trainers.run(save("root", '{"keep_last": 0}'), temporaryRoot());
-    expect(told).toEqual([
-      { code: "SINK_FAILED", message: expect.stringContaining("ended with exit code 2") },
-    ]);
-    expect(errors).toContain("holdfast-sidecar: --keep-last is 0; it has to be a whole number ≥ 1");
+  test("TIMEOUT: nothing moves for as long as the trainer says", async () => {
+    const options = '{"timeout": 0.5, "command": sidecar_with("held=1")}'; // it never gets to read
+    const { told, errors } = await trainers.run(save("root", options), temporaryRoot());
+    expect(errors).toBe("");
+    expect(told).toEqual([{ code: "TIMEOUT", message: expect.stringContaining("500 ms") }]);
   });
+
+  test.each([
+    ['{"keep_last": 0}', "--keep-last is 0; it has to be a whole number ≥ 1"],
+    ['{"timeout": 0.0}', "--timeout is 0.0; it has to be seconds > 0, or inf for none"],
+    ['{"timeout": "soon"}', "--timeout is soon; it has to be seconds > 0, or inf for none"],
+  ])(
+    "SINK_FAILED: a sidecar that refuses its options says why on standard error: %s",
+    async (options, rule) => {
+      const { told, errors } = await trainers.run(save("root", options), temporaryRoot());
+      expect(told).toEqual([
+        { code: "SINK_FAILED", message: expect.stringContaining("ended with exit code 2") },
+      ]);
+      expect(errors).toContain(`holdfast-sidecar: ${rule}`);
+    },
+  );
 
   test("on_failure is told instead of the next save", async () => {
     const root = temporaryRoot();

@@ -142,7 +142,7 @@ with Checkpointer(root) as checkpoints:
 program = Program()
 states = [{"model": {f"t{i}": program.tensor((size,), i, "|u1") for i in range(count)}}
           for size, count in ((1000, 3), (3 << 20, 4), (10, 2), (5000, 7))]
-with Checkpointer(root, keep_last=2) as checkpoints:
+with Checkpointer(root, keep_last=2, timeout=float("inf")) as checkpoints:
     for step, state in enumerate(states):
         checkpoints.save(step, state)
         overwrite(state)

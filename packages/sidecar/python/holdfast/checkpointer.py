@@ -30,6 +30,7 @@ class Checkpointer:
     device: as CUDA counts them in this process (CUDA_VISIBLE_DEVICES).
     when_busy: what `save` does while the one before is still being read out of the device: "wait" for that, or "skip".
     host_memory: the most bytes that the sidecar takes for what is on its way to the disk. Default 256 MiB.
+    timeout: seconds without any progress after which a save is given up. Default 300; math.inf for never.
     on_failure: called with a save that failed, on a thread of its own. Without it, a failure that nobody asked for
       (`Save.wait`) is raised by the next `save`, after that one is on its way, or by `close`.
     command: what starts the sidecar. Default: node with the program of this package, or holdfast-sidecar of the PATH.
@@ -44,12 +45,13 @@ class Checkpointer:
         device: int = 0,
         when_busy: str = "wait",
         host_memory: int | None = None,
+        timeout: float | None = None,
         on_failure: Callable[[HoldfastError, Save], None] | None = None,
         command: list[str] | None = None,
     ):
         if when_busy not in ("wait", "skip"):
             raise HoldfastError("INVALID_ARGUMENT", f'when_busy is {when_busy!r}; it has to be "wait" or "skip"')
-        options = [("device", device), ("keep-last", keep_last), ("host-memory", host_memory)]
+        options = [("device", device), ("keep-last", keep_last), ("host-memory", host_memory), ("timeout", timeout)]
         options += [("keep-best", best) for best in ([keep_best] if isinstance(keep_best, str) else keep_best or [])]
         named = [f"--{name}={value}" for name, value in options if value is not None]
         self._command = [*(command or default_command()), *named, "--", os.fspath(root)]

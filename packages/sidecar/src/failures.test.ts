@@ -188,10 +188,33 @@ set_stand_in(held=0)`,
     );
     expect(status).toBe(0);
     expect(told).toEqual([
-      { code: "DEVICE_ERROR", message: expect.stringContaining(message) },
-      { code: "DEVICE_ERROR", message: expect.stringContaining(`the copy of step 1 on the device ${LOST}`) },
+      { code: "DEVICE_LOST", message: expect.stringContaining(message) },
+      { code: "DEVICE_LOST", message: expect.stringContaining(`the copy of step 1 on the device ${LOST}`) },
     ]);
     expect(await committedIn(root)).toEqual([]);
+  });
+
+  test("is waited for as long as it may be made yet, whatever the driver says of it", async () => {
+    const root = temporaryRoot();
+    const { told, errors } = await trainers.run(
+      `${STATE}
+import threading
+checkpoints, closing = Checkpointer(root), True
+set_stand_in(held=1, failing_queries=900)
+save = checkpoints.save(1, state)
+def train():
+    while closing and statistics()["calls"].get("cuEventQuery", 0) < 2:
+        pass
+    set_stand_in(held=0)
+training = threading.Thread(target=train)
+training.start()
+checkpoints.close()
+closing = False
+tell(id=save.wait().id)`,
+      root,
+    );
+    expect(errors).toBe("");
+    expect(told).toEqual([{ id: "step-00000001" }]);
   });
 });
 

@@ -201,6 +201,8 @@ class Checkpointer:
                     if self._staging.is_copied():
                         save.drained.wait()
                 except HoldfastError as error:
+                    if error.code != "DEVICE_LOST":  # it may run yet, and be read
+                        continue
                     rule = f"the copy of step {save.step} on the device may never have been made: {error.message}. {_RESTART}"
                     save.end(None, HoldfastError(error.code, rule))
 

@@ -11,6 +11,8 @@ from .errors import HoldfastError
 
 _OUT_OF_MEMORY = 2
 _NOT_READY = 600
+_LOST = {4, 201, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 810, 911, 999}
+"""After one of these every call fails, and nothing that is queued runs any more: src/driver/errors.ts of @holdfast/backend-cuda."""
 
 
 class _MemcpyAttributes(ctypes.Structure):
@@ -39,7 +41,7 @@ class Cuda:
         self._library.cuCtxPopCurrent_v2(byref(c_void_p()))
 
     def call(self, name: str, *arguments: Any) -> None:
-        """Arguments have their C types. Raises HoldfastError DEVICE_ERROR, OUT_OF_MEMORY."""
+        """Arguments have their C types. Raises HoldfastError DEVICE_ERROR, DEVICE_LOST, OUT_OF_MEMORY."""
         code = getattr(self._library, name)(*arguments)
         if code:
             raise self._failure(name, code)
@@ -48,7 +50,7 @@ class Cuda:
         text = ctypes.c_char_p()
         self._library.cuGetErrorName(c_int(code), byref(text))
         known = (text.value or b"an error that this driver has no name for").decode()
-        kind = "OUT_OF_MEMORY" if code == _OUT_OF_MEMORY else "DEVICE_ERROR"
+        kind = "OUT_OF_MEMORY" if code == _OUT_OF_MEMORY else "DEVICE_LOST" if code in _LOST else "DEVICE_ERROR"
         return HoldfastError(kind, f"{name} failed with {known} ({code}) on CUDA device {self.ordinal}")
 
     def give_back(self, *calls: tuple) -> None:
@@ -74,7 +76,7 @@ class Cuda:
         return ordinal.value if kind.value == 2 else None  # CU_MEMORYTYPE_DEVICE
 
     def is_over(self, event: int) -> bool:
-        """Whether what it was recorded behind is done. Raises HoldfastError if it never will be."""
+        """Whether what it was recorded behind is done. Raises HoldfastError, DEVICE_LOST if it may never be."""
         code = self._library.cuEventQuery(c_uint64(event))
         if code not in (0, _NOT_READY):
             raise self._failure("cuEventQuery", code)

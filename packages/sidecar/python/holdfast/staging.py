@@ -105,7 +105,7 @@ class Staging:
         return token
 
     def is_copied(self) -> bool:
-        """Whether the last copy was made. Raises HoldfastError if it may never be: the context was lost."""
+        """Whether the last copy was made. Raises HoldfastError, DEVICE_LOST if it may never be."""
         with self._cuda as cuda:
             return cuda.is_over(self._copied)
 

@@ -62,7 +62,8 @@ int run_set(const struct work *work) {
   int there = exists(work->to, work->size, 1, work->device);
   pthread_mutex_unlock(&lock);
   if (!there) return ILLEGAL_ADDRESS;
-  memset(bytes_at(work->to), work->value, work->size);
+  for (size_t at = 0; at < work->size; at += sizeof work->value)
+    memcpy(bytes_at(work->to) + at, &work->value, sizeof work->value);
   return OK;
 }
 
@@ -95,6 +96,14 @@ API cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream h
   struct copy *copy = malloc(sizeof *copy);
   *copy = (struct copy){dst, src, ByteCount};
   return submit_copies(hStream, device, copy, ByteCount ? 1 : 0, 0);
+}
+
+/* The value is taken now: no memory of the host has to stay as it is. */
+API cuMemsetD32Async(CUdeviceptr dstDevice, unsigned int ui, size_t N, CUstream hStream) {
+  ENTER_DEVICE();
+  struct work *work = calloc(1, sizeof *work);
+  *work = (struct work){.kind = WORK_SET, .to = dstDevice, .value = ui, .size = N * sizeof ui};
+  return submit(hStream, device, work);
 }
 
 #if STANDIN_VERSION >= 12080

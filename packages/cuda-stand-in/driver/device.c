@@ -56,6 +56,13 @@ API cuDeviceGet(CUdevice *device, int ordinal) {
   return OK;
 }
 
+API cuDeviceGetUuid(CUuuid *uuid, CUdevice dev) {
+  ENTER();
+  if (dev < 0 || dev >= settings.devices) return INVALID_DEVICE;
+  for (size_t i = 0; i < sizeof uuid->bytes; i++) uuid->bytes[i] = 16 * ((int)settings.first_device + dev) + i;
+  return OK;
+}
+
 API cuDevicePrimaryCtxRetain(CUcontext *pctx, CUdevice dev) {
   ENTER();
   if (dev < 0 || dev >= settings.devices) return INVALID_DEVICE;
@@ -65,6 +72,12 @@ API cuDevicePrimaryCtxRetain(CUcontext *pctx, CUdevice dev) {
   pthread_mutex_unlock(&lock);
   *pctx = &primary[dev];
   return OK;
+}
+
+API cuCtxSynchronize(void) {
+  ENTER_DEVICE();
+  drain_device(device);
+  return lost[device];
 }
 
 /* What gives something back does so even where it reports a failure, which may be one of earlier work. */

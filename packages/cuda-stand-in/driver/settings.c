@@ -9,7 +9,7 @@ struct settings settings = {.devices = 1, .driver_version = STANDIN_VERSION, .de
 
 static const struct { const char *name; double *value; } known[] = {
   {"devices", &settings.devices}, {"driver_version", &settings.driver_version},
-  {"device_memory", &settings.device_memory}, {"d2h_gbps", &settings.d2h_gbps},
+  {"device_memory", &settings.device_memory}, {"first_device", &settings.first_device}, {"d2h_gbps", &settings.d2h_gbps},
   {"h2d_gbps", &settings.h2d_gbps}, {"d2d_gbps", &settings.d2d_gbps}, {"op_us", &settings.op_us},
   {"jitter_us", &settings.jitter_us}, {"seed", &settings.seed}, {"ignored_waits", &settings.ignored_waits},
   {"early_events", &settings.early_events}, {"failing_queries", &settings.failing_queries},
@@ -85,7 +85,7 @@ static int loses_context(int code) { return code == ILLEGAL_ADDRESS || code == 7
 
 /* Some of the calls that are prohibited while another thread captures, for a thread that did not relax. */
 static int ends_capture(const char *name) {
-  static const char *const prohibited[] = {"cuEventQuery", "cuStreamSynchronize", "cuMemAlloc_v2", "cuMemFree_v2",
+  static const char *const prohibited[] = {"cuEventQuery", "cuStreamSynchronize", "cuCtxSynchronize", "cuMemAlloc_v2", "cuMemFree_v2",
                                            "cuMemHostRegister_v2", "cuMemHostUnregister", "cuModuleLoadData"};
   if (capture_mode() || !((int)settings.capturing & CAPTURING_ELSEWHERE)) return 0;
   for (size_t i = 0; i < sizeof prohibited / sizeof *prohibited; i++) if (!strcmp(prohibited[i], name)) return 1;

@@ -20,6 +20,7 @@
 #ifdef STANDIN_USE_CUDA_H
 #include <cuda.h>
 #define STANDIN_VERSION CUDA_VERSION
+#undef cuDeviceGetUuid /* it means its second version */
 #undef cuMemcpyBatchAsync /* CUDA 13 calls its second version by the name of the first */
 #else
 #ifndef STANDIN_VERSION
@@ -33,6 +34,7 @@ typedef struct CUstream_st *CUstream;
 typedef struct CUevent_st *CUevent;
 typedef struct CUmod_st *CUmodule;
 typedef struct CUfunc_st *CUfunction;
+typedef struct { char bytes[16]; } CUuuid;
 typedef struct { char reserved[64]; } CUipcMemHandle, CUipcEventHandle;
 typedef struct { int type, id; } CUmemLocation;
 typedef struct { int srcAccessOrder; CUmemLocation srcLocHint, dstLocHint; unsigned int flags; } CUmemcpyAttributes;
@@ -60,6 +62,7 @@ enum { MAX_DEVICES = 4 };
 
 struct settings {
   double devices, driver_version, device_memory;
+  double first_device; /* which of the machine's devices is the process's first, as CUDA_VISIBLE_DEVICES has it */
   double d2h_gbps, h2d_gbps, d2d_gbps; /* 0: as fast as memcpy */
   double op_us, jitter_us, seed;
   /* Mutants of the order, as sums of IGNORE_…; and events that count as done as soon as they are recorded. */

@@ -6,6 +6,8 @@ export interface Settings {
   readonly driver_version: number;
   /** Bytes, of each device. */
   readonly device_memory: number;
+  /** Which of the machine's devices is the process's first, as CUDA_VISIBLE_DEVICES has it. */
+  readonly first_device: number;
   /** GB/s; 0 is as fast as the CPU copies. */
   readonly d2h_gbps: number;
   readonly h2d_gbps: number;

@@ -121,6 +121,37 @@ tell(left=left_over())`,
     expect((await loadFrom(root, 2)).state.model?.get("t")?.data).toEqual(pattern(100_000, 6));
   });
 
+  test("its copy may still be queued when its memory is freed, which waits for it", async () => {
+    const root = temporaryRoot();
+    const { told, errors } = await trainers.run(
+      `${STATE}
+import threading
+checkpoints = Checkpointer(root)
+checkpoints.prepare(state)
+set_stand_in(held=1, eager_free=1)
+save = checkpoints.save(1, state)
+os.kill(checkpoints._sidecar._process.pid, signal.SIGKILL)
+save.ended.wait()
+larger, saving = {"model": {"t": program.tensor((3 << 20,), 6, "|u1")}}, True
+def train():
+    while saving and "cuStreamSynchronize" not in statistics()["calls"]:
+        pass
+    set_stand_in(held=0)
+training = threading.Thread(target=train)
+training.start()
+with Failure() as failure:
+    checkpoints.save(2, larger)  # it is on its way
+saving = False
+training.join()
+checkpoints.close()
+tell(code=failure.code)`,
+      root,
+    );
+    expect(errors).toBe("");
+    expect(told).toEqual([{ code: "SINK_FAILED" }]);
+    expect((await loadFrom(root, 2)).state.model?.get("t")?.data).toEqual(pattern(3 << 20, 6));
+  });
+
   test("but not by what the whole group is sent, which the trainer answers", async () => {
     const root = temporaryRoot();
     const { told, errors } = await trainers.run(

@@ -129,6 +129,95 @@ tell(failed=sorted(failed), sound=nth > 20)`,
   });
 });
 
+describeTrainers("a copy that was not made", {}, (trainers) => {
+  const STATE = `
+program = Program()
+tensor = program.tensor((100000,), 1, "|u1")
+state = {"model": {"t": tensor}}
+def lose_context():
+    call("cuCtxPushCurrent_v2", program.context)
+    driver.standinFailCall(b"cuStreamSynchronize", c_long(1), c_int(700))
+    driver.cuStreamSynchronize(program.stream)
+    call("cuCtxPopCurrent_v2", byref(c_void_p()))`;
+  const NEVER =
+    "step 2 was never copied on the device: the trainer's CUDA context was lost before. Start a new process";
+  const LOST = "may never have been made: cuEventQuery failed with CUDA_ERROR_ILLEGAL_ADDRESS (700)";
+
+  test.each([
+    ["the trainer's context is lost before it", "", "lose_context()"],
+    ["nobody waits for it", ', command=sidecar_with("ignored_waits=8")', "save.ended.wait()"],
+  ])("is not taken for the one before, where %s", async (_, options, meanwhile) => {
+    const root = temporaryRoot();
+    const { told } = await trainers.run(
+      `${STATE}
+checkpoints = Checkpointer(root${options})
+checkpoints.save(1, state).wait()
+set_stand_in(held=3)
+tensor.write(2)
+save = checkpoints.save(2, state)
+${meanwhile}
+set_stand_in(held=0)
+with Failure() as failure:
+    save.wait()
+tell(code=failure.code, message=failure.message)`,
+      root,
+    );
+    expect(told).toEqual([{ code: "DEVICE_ERROR", message: expect.stringContaining(NEVER) }]);
+    expect(await committedIn(root)).toEqual(["step-00000001"]);
+  });
+
+  test.each([
+    ["close", "checkpoints.close()", LOST],
+    ["the next save", "checkpoints.save(2, state)", "failed with CUDA_ERROR_ILLEGAL_ADDRESS (700)"],
+  ])("is not waited for for ever: %s", async (_, waiting, message) => {
+    const root = temporaryRoot();
+    const { told, status } = await trainers.run(
+      `${STATE}
+checkpoints = Checkpointer(root)
+set_stand_in(held=1)  # its event never comes
+save = checkpoints.save(1, state)
+lose_context()
+with Failure() as failure:
+    ${waiting}
+tell(code=failure.code, message=failure.message)
+with Failure() as failure:
+    save.wait(0)
+tell(code=failure.code, message=failure.message)
+set_stand_in(held=0)`,
+      root,
+    );
+    expect(status).toBe(0);
+    expect(told).toEqual([
+      { code: "DEVICE_LOST", message: expect.stringContaining(message) },
+      { code: "DEVICE_LOST", message: expect.stringContaining(`the copy of step 1 on the device ${LOST}`) },
+    ]);
+    expect(await committedIn(root)).toEqual([]);
+  });
+
+  test("is waited for as long as it may be made yet, whatever the driver says of it", async () => {
+    const root = temporaryRoot();
+    const { told, errors } = await trainers.run(
+      `${STATE}
+import threading
+checkpoints, closing = Checkpointer(root), True
+set_stand_in(held=1, failing_queries=900)
+save = checkpoints.save(1, state)
+def train():
+    while closing and statistics()["calls"].get("cuEventQuery", 0) < 2:
+        pass
+    set_stand_in(held=0)
+training = threading.Thread(target=train)
+training.start()
+checkpoints.close()
+closing = False
+tell(id=save.wait().id)`,
+      root,
+    );
+    expect(errors).toBe("");
+    expect(told).toEqual([{ id: "step-00000001" }]);
+  });
+});
+
 describeTrainers("a machine that cannot save", {}, (trainers) => {
   const SAVE = `
 program = Program()
@@ -146,6 +235,40 @@ tell(code=failure.code, message=failure.message)`;
         code: "OUT_OF_MEMORY",
         message: expect.stringContaining(
           "no room for the copy of the state that a save needs, 4194304 bytes",
+        ),
+      },
+    ]);
+    expect(told[0]?.message).toContain("call prepare(state) before the first step");
+  });
+
+  test("what torch keeps without need is freed before that is said", async () => {
+    const script = `
+import types
+program = Program()
+state, kept = {"model": {"t": program.tensor((10,), 1)}}, program.tensor((1 << 20,), 2)
+def empty_cache():
+    call("cuCtxPushCurrent_v2", program.context)
+    call("cuMemFree_v2", kept.address)
+    call("cuCtxPopCurrent_v2", byref(c_void_p()))
+sys.modules["torch"] = types.SimpleNamespace(Tensor=type(None), cuda=types.SimpleNamespace(empty_cache=empty_cache))
+with Checkpointer(root) as checkpoints:
+    tell(id=checkpoints.save(1, state).wait().id)`;
+    const { told, errors } = await trainers.run(script, temporaryRoot(), {
+      CUDA_STANDIN: "device_memory=6000000",
+    });
+    expect(errors).toBe("");
+    expect(told).toEqual([{ id: "step-00000001" }]);
+  });
+
+  test("INVALID_ARGUMENT: the sidecar counts other devices", async () => {
+    const options = '{"command": sidecar_with("devices=2,first_device=1")}';
+    const { told, errors } = await trainers.run(save("root", options), temporaryRoot());
+    expect(errors).toBe("");
+    expect(told).toEqual([
+      {
+        code: "INVALID_ARGUMENT",
+        message: expect.stringMatching(
+          /device 0 has the UUID 00\w{30}, and the sidecar's has 10\w{30}: set CUDA_VISIBLE_DEVICES/,
         ),
       },
     ]);
@@ -177,13 +300,27 @@ tell(code=failure.code, message=failure.message)`;
     expect(told).toEqual([{ code: "ROOT_INVALID", message: expect.stringContaining("file") }]);
   });
 
-  test("SINK_FAILED: a sidecar that refuses its options says why on standard error", async () => {
-    const { told, errors } = await trainers.run(save("root", '{"keep_last": 0}'), temporaryRoot());
-    expect(told).toEqual([
-      { code: "SINK_FAILED", message: expect.stringContaining("ended with exit code 2") },
-    ]);
-    expect(errors).toContain("holdfast-sidecar: --keep-last is 0; it has to be a whole number ≥ 1");
+  test("TIMEOUT: nothing moves for as long as the trainer says", async () => {
+    const options = '{"timeout": 0.5, "command": sidecar_with("held=1")}'; // it never gets to read
+    const { told, errors } = await trainers.run(save("root", options), temporaryRoot());
+    expect(errors).toBe("");
+    expect(told).toEqual([{ code: "TIMEOUT", message: expect.stringContaining("500 ms") }]);
   });
+
+  test.each([
+    ['{"keep_last": 0}', "--keep-last is 0; it has to be a whole number ≥ 1"],
+    ['{"timeout": 0.0}', "--timeout is 0.0; it has to be seconds > 0, or inf for none"],
+    ['{"timeout": "soon"}', "--timeout is soon; it has to be seconds > 0, or inf for none"],
+  ])(
+    "SINK_FAILED: a sidecar that refuses its options says why on standard error: %s",
+    async (options, rule) => {
+      const { told, errors } = await trainers.run(save("root", options), temporaryRoot());
+      expect(told).toEqual([
+        { code: "SINK_FAILED", message: expect.stringContaining("ended with exit code 2") },
+      ]);
+      expect(errors).toContain(`holdfast-sidecar: ${rule}`);
+    },
+  );
 
   test("on_failure is told instead of the next save", async () => {
     const root = temporaryRoot();

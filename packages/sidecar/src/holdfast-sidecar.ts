@@ -3,6 +3,7 @@ import { createInterface } from "node:readline";
 import { cudaBackend } from "@holdfast/backend-cuda";
 import { AsyncCheckpointer, messageOf } from "@holdfast/core";
 import { fsSink } from "@holdfast/sink-fs";
+import { copiedBackend } from "./copied";
 import { type Answer, readRequest } from "./messages";
 import { optionsOf } from "./options";
 import { Sidecar } from "./sidecar";
@@ -13,13 +14,14 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGU
 process.stdout.on("error", () => {}); // the trainer is dead, which standard input tells as well
 
 try {
-  const { root, device, retention, host } = optionsOf(process.argv.slice(2));
+  const { root, device, retention, host, timeout } = optionsOf(process.argv.slice(2));
   const sink = fsSink(root);
   const checkpointer = await AsyncCheckpointer.open({
-    backend: cudaBackend({ device }),
+    backend: copiedBackend(cudaBackend({ device })),
     sink,
     retention,
     memory: { host, device: 0 }, // the staging memory is the copy
+    ...(timeout !== undefined && { timeout }),
   });
   const answer = (message: Answer) => process.stdout.write(`${JSON.stringify(message)}\n`);
   const sidecar = new Sidecar({ checkpointer, sink, root, device, answer });

@@ -8,8 +8,16 @@ export interface StagedTensor extends TensorSpec {
   readonly offset: number;
 }
 
+/** By which the trainer's memory is opened. */
+export interface Handles {
+  readonly memory: Uint8Array;
+  readonly event: Uint8Array;
+  /** Of the device that they are of, in hexadecimal digits. */
+  readonly uuid: string;
+}
+
 export type Request = { readonly request: number } & (
-  | { readonly type: "open"; readonly memory: Uint8Array; readonly event: Uint8Array }
+  | { readonly type: "open"; readonly handles: Handles }
   | { readonly type: "release" }
   | { readonly type: "save"; readonly save: SaveOrder }
   | { readonly type: "latest" }
@@ -18,6 +26,8 @@ export type Request = { readonly request: number } & (
 export interface SaveOrder {
   readonly step: number;
   readonly groups: ReadonlyMap<string, readonly StagedTensor[]>;
+  /** What lies behind the tensors if they were copied. */
+  readonly token: { readonly bytes: Uint8Array; readonly offset: number };
   /** Checked by core. */
   readonly metrics: unknown;
   readonly training: unknown;
@@ -42,20 +52,35 @@ export function readRequest(line: string): Request {
   const { request, type } = message;
   if (typeof request !== "number") throw unknownMessage("request");
   if (type === "open") {
-    return { request, type, memory: bytes(message.memory, "memory"), event: bytes(message.event, "event") };
+    const { memory, event, uuid } = message;
+    if (typeof uuid !== "string") throw unknownMessage("uuid");
+    return {
+      request,
+      type,
+      handles: { memory: bytes(memory, "memory"), event: bytes(event, "event"), uuid },
+    };
   }
   if (type === "save") return { request, type, save: readOrder(message) };
   if (type === "latest" || type === "release") return { request, type };
   throw unknownMessage("type");
 }
 
-function readOrder({ step, groups, metrics, training, extra }: Message): SaveOrder {
+function readOrder({ step, groups, token, metrics, training, extra }: Message): SaveOrder {
   if (typeof step !== "number") throw unknownMessage("step");
   const read = Object.entries(object(groups)).map(([group, tensors]) => {
     if (!Array.isArray(tensors)) throw unknownMessage(`groups.${group}`);
     return [group, tensors.map((tensor) => readTensor(tensor, group))] as const;
   });
-  return { step, groups: new Map(read), metrics, training, extra };
+  const { offset, bytes: written } = object(token);
+  if (!isCount(offset)) throw unknownMessage("token");
+  return {
+    step,
+    groups: new Map(read),
+    token: { offset, bytes: bytes(written, "token") },
+    metrics,
+    training,
+    extra,
+  };
 }
 
 /** `[name, dtype, shape, offset]`: there are thousands of them. */

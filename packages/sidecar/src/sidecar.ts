@@ -1,6 +1,5 @@
 /** Does what the trainer's process asks for. */
 import { join, resolve } from "node:path";
-import type { CudaTensor } from "@holdfast/backend-cuda";
 import {
   type AsyncCheckpointer,
   HoldfastError,
@@ -8,6 +7,7 @@ import {
   type SaveRequest,
   type Sink,
 } from "@holdfast/core";
+import type { CopiedTensor } from "./copied";
 import { type Answer, failed, type Request, type SaveOrder } from "./messages";
 import { noStaging, openStaging, type Staging } from "./staging";
 
@@ -15,7 +15,7 @@ import { noStaging, openStaging, type Staging } from "./staging";
 const GRACE_MS = 2_000;
 
 interface Environment {
-  readonly checkpointer: AsyncCheckpointer<CudaTensor>;
+  readonly checkpointer: AsyncCheckpointer<CopiedTensor>;
   readonly sink: Sink;
   readonly root: string;
   readonly device: number;
@@ -56,7 +56,7 @@ export class Sidecar {
     switch (request.type) {
       case "open":
         await this.#release();
-        this.#staging = openStaging({ ...request, device: this.#environment.device });
+        this.#staging = openStaging(request.handles, this.#environment.device);
         return undefined;
       case "release":
         return this.#release();

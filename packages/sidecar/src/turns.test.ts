@@ -56,6 +56,45 @@ with Checkpointer(root) as checkpoints:
     expect(await committedIn(root)).toEqual(["step-00000001", "step-00000003"]);
   });
 
+  test.each([
+    ["amid the line", "pipe.write = half"],
+    ["before the line", "holdfast.sidecar.json = types.SimpleNamespace(dumps=interrupt, loads=json.loads)"],
+  ])("Ctrl-C %s that asks for a save costs that save alone, and nobody waits for it", async (_, how) => {
+    const root = temporaryRoot();
+    const { told, errors } = await trainers.run(
+      `
+import types
+import holdfast.sidecar
+program = Program()
+state = {"model": {"t": program.tensor((5000,), 1)}}
+checkpoints = Checkpointer(root)
+checkpoints.prepare(state)
+process = checkpoints._sidecar._process
+stdin = process.stdin
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
+def half(line):
+    stdin.write(line[: len(line) // 2])
+    stdin.flush()
+    interrupt()
+pipe = process.stdin = types.SimpleNamespace(write=stdin.write, flush=stdin.flush, close=stdin.close)
+${how}
+try:
+    checkpoints.save(1, state)
+except KeyboardInterrupt:
+    tell(interrupted=True)
+holdfast.sidecar.json = json
+with Failure() as failure:
+    checkpoints.save(2, state)
+tell(code=failure.code)
+checkpoints.close()`,
+      root,
+    );
+    expect(errors).toBe("");
+    expect(told).toEqual([{ interrupted: true }, { code: "SINK_FAILED" }]);
+    expect(await committedIn(root)).toEqual(["step-00000002"]);
+  });
+
   test("what on_failure raises holds nothing up", async () => {
     const root = temporaryRoot();
     const { told, errors } = await trainers.run(

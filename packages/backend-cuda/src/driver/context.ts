@@ -95,6 +95,13 @@ export class DeviceContext {
     return () => this.#listeners.delete(listener);
   }
 
+  /** Of the device: 16 bytes, as hexadecimal digits. @throws HoldfastError of the driver */
+  uuid(): string {
+    const bytes = Buffer.alloc(16);
+    this.driver.call("cuDeviceGetUuid", bytes, this.#device);
+    return bytes.toString("hex");
+  }
+
   /** Lets go of the context. The last one to do so ends it. Idempotent. */
   release(): void {
     if (this.#released) return;

@@ -10,6 +10,7 @@ export const DECLARATIONS = {
 
   cuDeviceGetCount: "int *count",
   cuDeviceGet: "CUdevice *device, int ordinal",
+  cuDeviceGetUuid: "CUuuid *uuid, CUdevice dev",
   cuDevicePrimaryCtxRetain: "CUcontext *pctx, CUdevice dev",
   cuDevicePrimaryCtxRelease_v2: "CUdevice dev",
   cuCtxPushCurrent_v2: "CUcontext ctx",

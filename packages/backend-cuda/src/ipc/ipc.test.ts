@@ -17,7 +17,7 @@ import {
   TestBudget,
   thrown,
 } from "../test-kit";
-import { openIpcEvent, openIpcMemory } from "./index";
+import { deviceUuid, openIpcEvent, openIpcMemory } from "./index";
 
 const EXPORTER = fileURLToPath(new URL("testing/exporter.mjs", import.meta.url));
 const BYTES = 100_000;
@@ -115,6 +115,20 @@ describeOnStandIn("memory of another process", (standIn) => {
     expect(await thrown(() => openIpcMemory({ handle: exporter.memory }))).toMatchObject({
       code: "DEVICE_ERROR",
       message: expect.stringContaining("cuIpcOpenMemHandle_v2 failed with CUDA_ERROR_INVALID_HANDLE"),
+    });
+  });
+
+  test("is of a device that every process knows by its UUID", async () => {
+    standIn.set({ devices: 2 });
+    const [first, second] = [deviceUuid(), deviceUuid(1)];
+    expect(first).toMatch(/^[0-9a-f]{32}$/);
+    expect(second).not.toBe(first);
+    standIn.set({ first_device: 1 });
+    expect(deviceUuid(0)).toBe(second);
+    standIn.set({ devices: 1, first_device: 0 });
+    expect(await thrown(() => deviceUuid(1))).toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining("there is no CUDA device 1"),
     });
   });
 

@@ -28,13 +28,13 @@ class Checkpoint:
         self.passed_over: list[str] = found["passedOver"]
         """Newer checkpoints that are broken, and why."""
         self._tensors: list[dict[str, Any]] = found["tensors"]
-        self._trees: dict[str, Any] = {}
+        self._trees: list[list] | None = None
         if isinstance(self.extra, dict) and TREES in self.extra:  # or else it was not written from Python
             self._trees = self.extra.pop(TREES)
-            self.extra = self._decoded(self.extra, {})
+            self.extra = self._decoded(lambda: decode(self.extra, {}))
 
     def load(self, make: Callable[[memoryview, str, list[int]], Any] | None = None) -> dict[str, Any]:
-        """The state as it was passed to `save`: the same groups, dicts and lists, and tensors in the host's memory.
+        """The state as it was passed to `save`: the same groups, dicts and lists, in their order, and tensors in the host's memory.
 
         They are torch's if torch was imported, and else numpy's; `make(memory, dtype, shape)` makes others. Their memory
         is the files', which is read when it is first touched; changing it changes no file.
@@ -52,11 +52,14 @@ class Checkpoint:
             if key not in made:
                 made[key] = make(files[path][start:end], dtype, shape)
             groups.setdefault(tensor["group"], {})[tensor["name"]] = made[key]
-        return {**groups, **{group: self._decoded(tree, groups.get(group, {})) for group, tree in self._trees.items()}}
+        trees = self._trees
+        if trees is None:
+            return groups
+        return self._decoded(lambda: {group: decode(tree, groups.get(group, {})) for group, tree in trees})
 
-    def _decoded(self, value: Any, tensors: dict[str, Any]) -> Any:
+    def _decoded(self, work: Callable[[], Any]) -> Any:
         try:
-            return decode(value, tensors)
+            return work()
         except (KeyError, TypeError, ValueError) as error:
             rule = f"{self.id}: training_state.json: extra is not what this package writes ({error!r})"
             raise HoldfastError("CHECKPOINT_CORRUPT", rule) from error

@@ -16,6 +16,11 @@ from .tensors import TensorReader
 from .turn import Turn
 from .tree import Tree, encode_extra, encode_metrics, encode_training, whole_number
 
+_LOOK_SECONDS = 1.0
+"""So often is asked whether a copy can still be made that is waited for."""
+
+_RESTART = "Start a new process, and restore the last good checkpoint"
+
 
 class Checkpointer:
     """Saves checkpoints into the directory `root`: of one process, with tensors on one CUDA device and on the host.
@@ -25,6 +30,7 @@ class Checkpointer:
     device: as CUDA counts them in this process (CUDA_VISIBLE_DEVICES).
     when_busy: what `save` does while the one before is still being read out of the device: "wait" for that, or "skip".
     host_memory: the most bytes that the sidecar takes for what is on its way to the disk. Default 256 MiB.
+    timeout: seconds without any progress after which a save is given up. Default 300; math.inf for never.
     on_failure: called with a save that failed, on a thread of its own. Without it, a failure that nobody asked for
       (`Save.wait`) is raised by the next `save`, after that one is on its way, or by `close`.
     command: what starts the sidecar. Default: node with the program of this package, or holdfast-sidecar of the PATH.
@@ -39,12 +45,13 @@ class Checkpointer:
         device: int = 0,
         when_busy: str = "wait",
         host_memory: int | None = None,
+        timeout: float | None = None,
         on_failure: Callable[[HoldfastError, Save], None] | None = None,
         command: list[str] | None = None,
     ):
         if when_busy not in ("wait", "skip"):
             raise HoldfastError("INVALID_ARGUMENT", f'when_busy is {when_busy!r}; it has to be "wait" or "skip"')
-        options = [("device", device), ("keep-last", keep_last), ("host-memory", host_memory)]
+        options = [("device", device), ("keep-last", keep_last), ("host-memory", host_memory), ("timeout", timeout)]
         options += [("keep-best", best) for best in ([keep_best] if isinstance(keep_best, str) else keep_best or [])]
         named = [f"--{name}={value}" for name, value in options if value is not None]
         self._command = [*(command or default_command()), *named, "--", os.fspath(root)]
@@ -101,10 +108,10 @@ class Checkpointer:
         order["extra"] = encode_extra(extra or {}, tree.trees)
         layout = Layout(tree.groups)
         staging, sidecar = self._ready_for(layout)
-        staging.copy(layout)
+        token = {"offset": layout.token_start, "bytes": staging.copy(layout).hex()}
         before, save = self._saves, Save(step, self._on_failure)
         self._saves = [*before, save]
-        sidecar.send(save, "save", **order, groups=layout.described())
+        sidecar.send(save, "save", **order, token=token, groups=layout.described())
         self._raise_unseen(before)
         return save
 
@@ -134,6 +141,7 @@ class Checkpointer:
         with self._turn:
             self._closed = True
         atexit.unregister(self.close)
+        self._wait_until_drained()
         for save in self._saves:
             save.ended.wait()
         if self._sidecar:
@@ -175,17 +183,28 @@ class Checkpointer:
     def _ready_for(self, layout: Layout) -> tuple[Staging, Sidecar]:
         """Memory that nobody reads any more, is large enough, and that the sidecar has opened."""
         sidecar = self._running_sidecar()
-        for save in self._saves:
-            save.drained.wait()
+        self._wait_until_drained()
         staging = self._staging
         if not staging.has_room_for(layout):
             sidecar.ask("release")
             staging.reallocate(layout)
         if staging.opened_by is not sidecar:
-            memory, event = staging.handles()
-            sidecar.ask("open", memory=memory.hex(), event=event.hex())
+            sidecar.ask("open", **staging.handles())
             staging.opened_by = sidecar
         return staging, sidecar
+
+    def _wait_until_drained(self) -> None:
+        """The sidecar waits for the copy's event, which may never come if the context was lost: then saves end here."""
+        for save in self._saves:
+            while not save.drained.wait(_LOOK_SECONDS):
+                try:
+                    if self._staging.is_copied():
+                        save.drained.wait()
+                except HoldfastError as error:
+                    if error.code != "DEVICE_LOST":  # it may run yet, and be read
+                        continue
+                    rule = f"the copy of step {save.step} on the device may never have been made: {error.message}. {_RESTART}"
+                    save.end(None, HoldfastError(error.code, rule))
 
     def _forget(self) -> None:
         self._closed = True

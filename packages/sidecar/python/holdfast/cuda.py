@@ -10,6 +10,9 @@ from typing import Any
 from .errors import HoldfastError
 
 _OUT_OF_MEMORY = 2
+_NOT_READY = 600
+_LOST = {4, 201, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 810, 911, 999}
+"""After one of these every call fails, and nothing that is queued runs any more: src/driver/errors.ts of @holdfast/backend-cuda."""
 
 
 class _MemcpyAttributes(ctypes.Structure):
@@ -38,15 +41,17 @@ class Cuda:
         self._library.cuCtxPopCurrent_v2(byref(c_void_p()))
 
     def call(self, name: str, *arguments: Any) -> None:
-        """Arguments have their C types. Raises HoldfastError DEVICE_ERROR, OUT_OF_MEMORY."""
+        """Arguments have their C types. Raises HoldfastError DEVICE_ERROR, DEVICE_LOST, OUT_OF_MEMORY."""
         code = getattr(self._library, name)(*arguments)
-        if code == 0:
-            return
+        if code:
+            raise self._failure(name, code)
+
+    def _failure(self, name: str, code: int) -> HoldfastError:
         text = ctypes.c_char_p()
         self._library.cuGetErrorName(c_int(code), byref(text))
         known = (text.value or b"an error that this driver has no name for").decode()
-        kind = "OUT_OF_MEMORY" if code == _OUT_OF_MEMORY else "DEVICE_ERROR"
-        raise HoldfastError(kind, f"{name} failed with {known} ({code}) on CUDA device {self.ordinal}")
+        kind = "OUT_OF_MEMORY" if code == _OUT_OF_MEMORY else "DEVICE_LOST" if code in _LOST else "DEVICE_ERROR"
+        return HoldfastError(kind, f"{name} failed with {known} ({code}) on CUDA device {self.ordinal}")
 
     def give_back(self, *calls: tuple) -> None:
         """Calls of (name, argument), whatever they report: they give back all the same, and nobody could do anything."""
@@ -69,6 +74,25 @@ class Cuda:
         answers = (c_void_p * 2)(ctypes.addressof(kind), ctypes.addressof(ordinal))
         self.call("cuPointerGetAttributes", c_uint(2), attributes, answers, c_uint64(address))
         return ordinal.value if kind.value == 2 else None  # CU_MEMORYTYPE_DEVICE
+
+    def is_over(self, event: int) -> bool:
+        """Whether what it was recorded behind is done. Raises HoldfastError, DEVICE_LOST if it may never be."""
+        code = self._library.cuEventQuery(c_uint64(event))
+        if code not in (0, _NOT_READY):
+            raise self._failure("cuEventQuery", code)
+        return code == 0
+
+    def write(self, address: int, words: tuple[int, ...], stream: int) -> None:
+        """Queues words of 32 bits, a call each: the calls take the values, so that no memory has to keep them."""
+        for place, word in enumerate(words):
+            self.call("cuMemsetD32Async", c_uint64(address + 4 * place), c_uint(word), c_size_t(1), c_uint64(stream))
+
+    @property
+    def uuid(self) -> bytes:
+        """Of the device, which may have another number in the sidecar."""
+        made = ctypes.create_string_buffer(16)
+        self.call("cuDeviceGetUuid", made, self._device)
+        return made.raw
 
     def order(self, event: int, earlier: int, later: int) -> None:
         """What is queued on stream `later` from now on happens after what is queued on `earlier` by now."""

@@ -3,10 +3,11 @@ from __future__ import annotations
 from .tensors import HOST, Tensor
 
 _ALIGNMENT = 16
+TOKEN_BYTES = 16
 
 
 class Layout:
-    """Where in the staging memory each tensor goes: first what is on the device, then what is on the host."""
+    """Where in the staging memory it all goes: what is on the device, what is on the host, and behind it the copy's token."""
 
     def __init__(self, groups: dict[str, dict[str, Tensor]]):
         self.groups = groups
@@ -18,8 +19,9 @@ class Layout:
         self.on_device = self._place([tensor for tensor in unique.values() if tensor.device != HOST], 0)
         self.host_start = self._end
         self.on_host = self._place([tensor for tensor in unique.values() if tensor.device == HOST], self._end)
-        self.size = self._end
-        """Bytes in all. What is on the host comes from `host_start` on."""
+        self.host_size = self._end - self.host_start
+        self.token_start = self._end
+        self.size = self._end + TOKEN_BYTES
 
     def _place(self, tensors: list[Tensor], offset: int) -> list[tuple[int, Tensor]]:
         placed = []

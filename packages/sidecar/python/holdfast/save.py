@@ -44,11 +44,12 @@ class Save(Request):
         result = self.answer()
         return Committed(result["id"], result["bytes"], result["ms"], result.get("housekeeping"))
 
-    def end(self, result: Any, failure: HoldfastError | None) -> None:
-        super().end(result, failure)
-        if failure and self._on_failure:
+    def end(self, result: Any, failure: HoldfastError | None) -> bool:
+        ended = super().end(result, failure)
+        if ended and failure and self._on_failure:
             # On a thread of its own: it may wait for other saves, and what it raises is Python's to print.
             threading.Thread(target=self._on_failure, args=(failure, self), name="holdfast-failure", daemon=True).start()
+        return ended
 
     def unseen_failure(self) -> HoldfastError | None:
         """What nobody has asked about, once."""

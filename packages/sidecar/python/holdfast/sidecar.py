@@ -22,11 +22,17 @@ class Request:
         self.ended = threading.Event()
         self.failure: HoldfastError | None = None
         self._result: Any = None
+        self._ending = threading.Lock()
 
-    def end(self, result: Any, failure: HoldfastError | None) -> None:
-        self._result, self.failure = result, failure
-        self.drained.set()
-        self.ended.set()
+    def end(self, result: Any, failure: HoldfastError | None) -> bool:
+        """Whether this was what ended it: whoever comes first does, the answer or who gives it up."""
+        with self._ending:
+            if self.ended.is_set():
+                return False
+            self._result, self.failure = result, failure
+            self.drained.set()
+            self.ended.set()
+            return True
 
     def answer(self) -> Any:
         """Waits for it. Raises HoldfastError."""
@@ -58,21 +64,32 @@ class Sidecar:
         return request.answer()
 
     def send(self, request: Request, kind: str, **fields: Any) -> None:
-        """Asks. The request ends in any case."""
+        """Asks. The request ends in any case, also where Ctrl-C comes amid this."""
         number = next(self._numbers)
-        with self._lock:
-            death = self.death
-            if death is None:
-                self._requests[number] = request
-        if death is not None:
-            request.end(None, death)
-            return
-        line = json.dumps({"request": number, "type": kind, **fields}, allow_nan=False) + "\n"
         try:
-            self._process.stdin.write(line.encode())
+            line = json.dumps({"request": number, "type": kind, **fields}, allow_nan=False) + "\n"
+            with self._lock:
+                death = self.death
+                if death is None:
+                    self._requests[number] = request
+            if death is None:
+                self._write(line.encode())
+            else:
+                request.end(None, death)
+        except BaseException as error:
+            request.end(None, HoldfastError("SINK_FAILED", f"the sidecar was not asked: {error!r} came before"))
+            raise
+
+    def _write(self, line: bytes) -> None:
+        try:
+            self._process.stdin.write(line)
             self._process.stdin.flush()
         except OSError:
             pass  # it is dead: the reader finds that out too, and ends the request
+        except BaseException:  # half a line was sent, to which nothing can be added
+            self._process.kill()
+            self._reader.join()
+            raise
 
     def end(self) -> None:
         """Lets it finish what it has, and waits for its end."""

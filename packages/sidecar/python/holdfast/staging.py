@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
+import struct
+import sys
 from ctypes import c_size_t, c_uint, c_uint64, c_void_p
+from typing import Any
 
 from .cuda import Cuda
 from .errors import HoldfastError
-from .layout import Layout, aligned
+from .layout import TOKEN_BYTES, Layout, aligned
 from .sidecar import Sidecar
-from .tensors import HOST, UNKNOWN, Tensor
+from .tensors import FOLLOWED, HOST, UNKNOWN, Tensor
 
 _BLOCK = 2 << 20
 """CUDA shares whole blocks of so many bytes: with one that is ours alone, the sidecar sees nothing else."""
@@ -25,6 +29,7 @@ class Staging:
         self._cuda = cuda
         self._address = self._size = 0
         self._pinned: mmap.mmap | None = None
+        self._copies, self._secret = 0, os.urandom(TOKEN_BYTES - 4)
         self.stream = self._before = self._copied = 0
         try:
             with cuda:
@@ -37,50 +42,72 @@ class Staging:
 
     def has_room_for(self, layout: Layout) -> bool:
         pinned = len(self._pinned) if self._pinned else 0
-        return 0 < self._size >= layout.size and pinned >= layout.size - layout.host_start
+        return self._size >= layout.size and pinned >= layout.host_size
 
     def reallocate(self, layout: Layout) -> None:
         """Nobody reads it, and the sidecar has closed it. Raises HoldfastError OUT_OF_MEMORY, DEVICE_ERROR."""
         self._free()
-        size, host = max(_BLOCK, aligned(layout.size, _BLOCK)), layout.size - layout.host_start
-        with self._cuda as cuda:
-            try:
-                self._address = cuda.make("cuMemAlloc_v2", c_size_t(size))
-            except HoldfastError as error:
-                if error.code != "OUT_OF_MEMORY":
-                    raise
-                rule = f"there is no room for the copy of the state that a save needs, {size} bytes: {error.message}"
-                raise HoldfastError(error.code, rule) from error
-            self._size = size
-            if host:
-                pages = mmap.mmap(-1, aligned(host, mmap.PAGESIZE))
+        self._allocate(aligned(layout.size, _BLOCK), sys.modules.get("torch"))
+        if layout.host_size:
+            pages = mmap.mmap(-1, aligned(layout.host_size, mmap.PAGESIZE))
+            with self._cuda as cuda:
                 length, flags = c_size_t(len(pages)), c_uint(1)  # CU_MEMHOSTREGISTER_PORTABLE
                 cuda.call("cuMemHostRegister_v2", c_void_p(_address_of(pages)), length, flags)
-                self._pinned = pages
+            self._pinned = pages
 
-    def handles(self) -> tuple[bytes, bytes]:
-        """By which the sidecar opens the memory and the event."""
+    def _allocate(self, size: int, torch: Any) -> None:
+        try:
+            with self._cuda as cuda:
+                self._address, self._size = cuda.make("cuMemAlloc_v2", c_size_t(size)), size
+        except HoldfastError as error:
+            if error.code != "OUT_OF_MEMORY":
+                raise
+            if torch is not None:  # it keeps what was freed, for itself
+                torch.cuda.empty_cache()
+                return self._allocate(size, None)
+            rule = f"there is no room for the copy of the state that a save needs, {size} bytes ({error.message})"
+            advice = "call prepare(state) before the first step, or free memory of the device"
+            raise HoldfastError(error.code, f"{rule}: {advice}") from error
+
+    def handles(self) -> dict[str, str]:
+        """By which the sidecar opens the memory and the event, and knows the device."""
         memory, event = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
         with self._cuda as cuda:
             cuda.call("cuIpcGetMemHandle", memory, c_uint64(self._address))
             cuda.call("cuIpcGetEventHandle", event, c_uint64(self._copied))
-        return memory.raw, event.raw
+        return {"memory": memory.raw.hex(), "event": event.raw.hex(), "uuid": self._cuda.uuid.hex()}
 
-    def copy(self, layout: Layout) -> None:
-        """Queues the copies behind what the tensors' streams have to do; those wait for the copies, and nobody else."""
-        streams = {tensor.stream for _, tensor in layout.on_device if tensor.stream is not None}
+    def copy(self, layout: Layout) -> bytes:
+        """Queues the copies behind what the tensors' streams have to do; those wait for the copies, and nobody else.
+
+        Returns the token that is written behind them, at `layout.token_start`. No other copy has it: where it lies, this
+        one was made. The event does not say that, which comes for a context that was lost as well.
+        """
+        self._copies += 1
+        token = struct.pack("<I", self._copies & 0xFFFFFFFF) + self._secret
+        made_on = {tensor.stream for _, tensor in layout.on_device}
+        streams = made_on - {FOLLOWED, None}
         with self._cuda as cuda:
             self._check_devices(layout.groups)
-            copies = self._copies(layout)
+            copies = self._planned(layout)
+            if None in made_on:  # there is nothing less to wait for
+                cuda.call("cuCtxSynchronize")
             for stream in streams:
                 cuda.order(self._before, stream, self.stream)
             cuda.copy(copies, self.stream)
+            cuda.write(self._address + layout.token_start, struct.unpack("<4I", token), self.stream)
             cuda.call("cuEventRecord", c_uint64(self._copied), c_uint64(self.stream))
             for stream in streams:
                 cuda.call("cuStreamWaitEvent", c_uint64(stream), c_uint64(self._copied), c_uint(0))
-            if any(tensor.stream is None for _, tensor in layout.on_device):
+            if made_on - streams:
                 # Whoever changes them next cannot be told to wait.
                 cuda.call("cuStreamSynchronize", c_uint64(self.stream))
+        return token
+
+    def is_copied(self) -> bool:
+        """Whether the last copy was made. Raises HoldfastError, DEVICE_LOST if it may never be."""
+        with self._cuda as cuda:
+            return cuda.is_over(self._copied)
 
     def close(self) -> None:
         self._free()
@@ -88,14 +115,14 @@ class Staging:
         self._cuda.give_back(*[(name, c_uint64(handle)) for name, handle in made if handle])
         self._cuda.release()
 
-    def _copies(self, layout: Layout) -> list[tuple[int, int, int]]:
+    def _planned(self, layout: Layout) -> list[tuple[int, int, int]]:
         start = self._address
         copies = [(start + offset, tensor.address, tensor.size) for offset, tensor in layout.on_device]
         if layout.on_host:
             pinned, first = _address_of(self._pinned), layout.host_start
             for offset, tensor in layout.on_host:
                 ctypes.memmove(pinned + offset - first, tensor.address, tensor.size)
-            copies.append((start + first, pinned, layout.size - first))
+            copies.append((start + first, pinned, layout.host_size))
         return copies
 
     def _check_devices(self, groups: dict[str, dict[str, Tensor]]) -> None:
@@ -113,10 +140,11 @@ class Staging:
                 raise HoldfastError("INVALID_STATE", f"{group}.{name} {rule}")
 
     def _free(self) -> None:
+        freed = [("cuMemFree_v2", c_uint64(self._address))] if self._size else []
         if self._pinned:
-            self._cuda.give_back(("cuMemHostUnregister", c_void_p(_address_of(self._pinned))))
-        if self._size:
-            self._cuda.give_back(("cuMemFree_v2", c_uint64(self._address)))
+            freed.append(("cuMemHostUnregister", c_void_p(_address_of(self._pinned))))
+        if freed:  # of a save that failed the copies may still be queued, and CUDA does not say that freeing waits for them
+            self._cuda.give_back(("cuStreamSynchronize", c_uint64(self.stream)), *freed)
         self._pinned, self._size, self.opened_by = None, 0, None
 
 

@@ -12,6 +12,7 @@ from .errors import HoldfastError
 
 HOST = -1
 UNKNOWN = -2
+FOLLOWED = -1
 
 # safetensors' names of dtypes, by torch's, by the array interface's and by DLPack's (code, bits).
 _TORCH = {
@@ -41,7 +42,8 @@ class Tensor(NamedTuple):
     device: int
     """As CUDA counts them; or HOST, or UNKNOWN: one that CUDA has to be asked for."""
     stream: int | None
-    """Where it was made, and will be changed. None on a device: not known."""
+    """Where it was made, and will be changed. Or FOLLOWED: not known, but our stream waits for what makes it. None on a
+    device: nothing is known."""
     owner: Any
     """Keeps the memory."""
 
@@ -66,7 +68,10 @@ class TensorReader:
             return self._of_torch(value, path)
         interface = getattr(value, "__cuda_array_interface__", None)
         if interface is not None:
-            return _of_interface(interface, value, path, UNKNOWN, interface.get("stream"))
+            stream, owner = interface.get("stream"), value
+            if stream is None:  # JAX's and Numba's: that says nothing of what makes it
+                stream, owner = self._followed(value)
+            return _of_interface(interface, owner, path, UNKNOWN, stream)
         if hasattr(value, "__array_interface__"):
             return _of_interface(value.__array_interface__, value, path, HOST, None)
         return self._of_dlpack(value, path) if hasattr(value, "__dlpack__") else None
@@ -86,12 +91,19 @@ class TensorReader:
         size = tensor.numel() * tensor.element_size()
         device = tensor.device.index if tensor.device.type == "cuda" else HOST
         stream = None if device == HOST else self._torch_stream(device)
-        return Tensor(tensor.data_ptr(), size, dtype, tuple(tensor.shape), device, stream, tensor)
+        return Tensor(_address_of_torch(tensor, size, path), size, dtype, tuple(tensor.shape), device, stream, tensor)
 
     def _torch_stream(self, device: int) -> int:
         if device not in self._torch_streams:
             self._torch_streams[device] = self._torch.cuda.current_stream(device).cuda_stream
         return self._torch_streams[device]
+
+    def _followed(self, value: Any) -> tuple[int | None, Any]:
+        """Has our stream wait for what makes it, where it speaks DLPack. Whatever it fails with, there is another way."""
+        try:
+            return FOLLOWED, (value, value.__dlpack__(stream=self._stream))
+        except Exception:
+            return None, value
 
     def _of_dlpack(self, value: Any, path: str) -> Tensor:
         kind, device = value.__dlpack_device__()
@@ -108,7 +120,20 @@ class TensorReader:
         if tensor.strides and not _is_dense(shape, tensor.strides[: tensor.ndim]):
             raise _refused(path, "is not contiguous: make it so first")
         address, size = (tensor.data or 0) + tensor.byte_offset, math.prod(shape) * tensor.bits // 8
-        return Tensor(address, size, dtype, shape, device if on_device else HOST, None, (value, capsule))
+        return Tensor(address, size, dtype, shape, device if on_device else HOST, FOLLOWED if on_device else None, (value, capsule))
+
+
+def _address_of_torch(tensor: Any, size: int, path: str) -> int:
+    """Wrappers of other tensors (fake, functional, quantized ones) have none, which some say by raising something."""
+    cause, address = None, 0
+    try:
+        address = tensor.data_ptr()
+    except Exception as error:
+        cause = error
+    if address or (size == 0 and cause is None):
+        return address
+    rule = f"is a {type(tensor).__name__}, which has no memory of its own: pass the tensors in it"
+    raise _refused(path, f"{rule} ({cause})" if cause else rule) from cause
 
 
 def _of_interface(interface: dict, owner: Any, path: str, device: int, stream: int | None) -> Tensor:

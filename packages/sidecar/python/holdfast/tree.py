@@ -10,7 +10,7 @@ from .errors import HoldfastError
 from .tensors import Tensor, TensorReader
 
 TREES = "$trees"
-"""In a checkpoint's `extra`: by group, what is more than a dict of tensors. Its presence says that Python wrote it all."""
+"""In a checkpoint's `extra`: [group, tree] of each, in their order. Its presence says that Python wrote it all."""
 
 LARGEST = 2**53 - 1
 """The largest whole number that JavaScript's JSON holds exactly."""
@@ -21,7 +21,7 @@ class Tree:
 
     def __init__(self, state: dict[str, Any], reader: TensorReader):
         self.groups: dict[str, dict[str, Tensor]] = {}
-        self.trees: dict[str, Any] = {}
+        self.trees: list[tuple[str, Any]] = []
         self._reader = reader
         if not isinstance(state, dict) or not all(isinstance(group, str) for group in state):
             raise HoldfastError("INVALID_STATE", 'the state has to be a dict of groups by name: {"model": …}')
@@ -30,8 +30,8 @@ class Tree:
                 raise HoldfastError("INVALID_STATE", f"{group} is a {_kind_of(value)}; a group holds named tensors")
             names = self.groups[group] = {}
             tree = self._add(value, names, group, "")
-            if not names or not isinstance(value, dict) or any(key not in names for key in value):
-                self.trees[group] = tree
+            named = {name: {"$tensor": name} for name in names}
+            self.trees.append((group, {"$tensors": list(names)} if tree == named else tree))
 
     def _add(self, value: Any, names: dict[str, Tensor], path: str, name: str) -> Any:
         def child(key: Any, item: Any) -> Any:
@@ -62,6 +62,8 @@ def decode(value: Any, tensors: dict[str, Any]) -> Any:
     (content,) = value.values()
     if tag == "$tensor":
         return tensors[content]
+    if tag == "$tensors":
+        return {name: tensors[name] for name in content}
     if tag == "$tuple":
         return tuple(decode(item, tensors) for item in content)
     if tag == "$dict":
@@ -69,7 +71,7 @@ def decode(value: Any, tensors: dict[str, Any]) -> Any:
     return {"$int": int, "$float": float}[tag](content)
 
 
-def encode_extra(extra: dict[str, Any], trees: dict[str, Any]) -> dict[str, Any]:
+def encode_extra(extra: dict[str, Any], trees: list[tuple[str, Any]]) -> dict[str, Any]:
     if not isinstance(extra, dict) or not all(isinstance(key, str) and not key.startswith("$") for key in extra):
         raise HoldfastError("INVALID_ARGUMENT", "extra has to be a dict, whose keys are strings that begin with no $")
     return {**_encode(extra, "extra"), TREES: trees}
@@ -134,6 +136,7 @@ def _encode_list(value: list | tuple, items: list) -> Any:
 
 
 def _encode_dict(items: list[tuple[Any, Any]], path: str) -> dict[str, Any]:
-    if all(isinstance(key, str) and not key.startswith("$") for key, _ in items):
+    # JavaScript would have keys of digits come first.
+    if all(isinstance(key, str) and not key.startswith("$") and not key.isdigit() for key, _ in items):
         return dict(items)
     return {"$dict": [[_encode(key, f"a key of {path}"), item] for key, item in items]}  # optimizers of torch have such

@@ -35,6 +35,8 @@ export interface WriteOptions {
   readonly blockBytes?: (rank: number) => number;
   readonly ties?: (rank: number) => Manifest["ties"];
   readonly rankExtra?: (rank: number) => Json | undefined;
+  /** Changes the headers' text to one as long, before it is digested. */
+  readonly header?: (text: string) => string;
   /** Changes a manifest before it is sealed. */
   readonly forge?: (manifest: Manifest) => Manifest;
 }
@@ -92,7 +94,7 @@ interface RankWriting {
 async function writeRank(
   { writer, rank, worldSize, step, digester }: RankWriting,
   written: readonly Written[],
-  { blockBytes: blockBytesOf, ties, rankExtra }: WriteOptions,
+  { blockBytes: blockBytesOf, ties, rankExtra, header = (text) => text }: WriteOptions,
 ): Promise<Manifest> {
   const blockBytes = blockBytesOf?.(rank) ?? 4096;
   const prefix = rankPrefix(rank, worldSize);
@@ -118,6 +120,7 @@ async function writeRank(
     const plan = planFile(specs, { format: "pt" });
     const bytes = new Uint8Array(plan.byteLength);
     bytes.set(plan.header);
+    bytes.set(new TextEncoder().encode(header(new TextDecoder().decode(plan.header.subarray(8)))), 8);
     for (const { name, start, end } of plan.tensors) {
       const one = inGroup.find((candidate) => candidate.name === name);
       if (!one) continue;

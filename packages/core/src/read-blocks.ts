@@ -35,24 +35,22 @@ export interface BlockReading {
   readonly report?: Report;
 }
 
-/** The blocks of bytes `[from, to)` of a shard; `blockBytes`: how many are read at once where there are no digests. */
-export function* blocksOf(
+/** The blocks of bytes `[from, to)` of a shard; `unchecked`: how many are read at once where there are no digests. */
+export function blocksOf(
   tensor: StoredTensor,
   shard: StoredShard,
-  [from, to]: readonly [from: number, to: number],
+  from: number,
+  to: number,
   unchecked: number,
-): Generator<Block> {
+): readonly Block[] {
   const { blockBytes = unchecked, digests } = shard;
   const bytes = shard.end - shard.start;
+  const blocks: Block[] = [];
   for (let i = Math.floor(from / blockBytes); i * blockBytes < to; i++) {
     const start = i * blockBytes;
-    yield { tensor, shard, start, end: Math.min(bytes, start + blockBytes), digest: digests?.[i] };
+    blocks.push({ tensor, shard, start, end: Math.min(bytes, start + blockBytes), digest: digests?.[i] });
   }
-}
-
-/** Where a block begins and ends in its file. */
-export function inFile({ shard, start, end }: Block): readonly [from: number, to: number] {
-  return [shard.start + start, shard.start + end];
+  return blocks;
 }
 
 /** Joins blocks that lie side by side, in the order in which they come, as far as a chunk has room for them. */
@@ -63,8 +61,8 @@ export function* jobsOf<B extends Block>(
 ): Generator<ReadJob<B>> {
   let run: { path: string; from: number; to: number; blocks: B[] } | undefined;
   for (const block of blocks) {
-    const { path } = block.shard;
-    const [from, to] = inFile(block);
+    const { path, start } = block.shard;
+    const [from, to] = [start + block.start, start + block.end];
     if (run && !(run.path === path && run.to === from && fits(run.from, to, chunkBytes))) {
       yield jobOf(run.path, run.from, run.to, run.blocks, chunkBytes, files);
       run = undefined;

@@ -16,7 +16,7 @@ import {
 } from "./read-blocks";
 import { type Assembled, assemble, CHUNKS_TO_ASSEMBLE } from "./sharding/assembly";
 import { Runs } from "./sharding/box";
-import type { Stored, StoredShard } from "./stored";
+import type { Stored, StoredShard, StoredTensor } from "./stored";
 import type { TensorSpec } from "./tensor";
 import { bytesOf, isScattered, shardsOf, specOf, type Wanted, wholeBox } from "./wanted";
 
@@ -30,12 +30,6 @@ interface Segment {
   readonly start: number;
   readonly end: number;
   readonly at: number;
-}
-
-/** What is wanted under a name: as segments, one behind the other, or else to be put together. */
-interface Item extends Wanted {
-  readonly name: string;
-  readonly segments: readonly Segment[] | undefined;
 }
 
 /** Of a block, bytes `[from, to)` of the shard are wanted: they are those from `at` on. */
@@ -79,33 +73,31 @@ export class StoredSource implements TensorSource {
   async *#read(): AsyncGenerator<TensorBatch> {
     const { stored, reader, pool } = this.options;
     const unchecked = checkedBlockBytes(stored, pool);
-    const items = this.#items();
-    let item = items.next();
-    const passing = function* () {
-      for (; !item.done && item.value.segments; item = items.next())
-        yield* passedBlocks(item.value, item.value.segments, unchecked);
+    const gathers = pool.size >= 2 * CHUNKS_TO_ASSEMBLE && isScattered(this.wanted.values());
+    const passing = (one: Wanted) =>
+      gathers && bytesOf(one) < pool.chunkBytes ? undefined : segmentsOf(one);
+    const rest = this.wanted[Symbol.iterator]();
+    let next = rest.next();
+    const blocks = function* () {
+      for (; !next.done; next = rest.next()) {
+        const [name, one] = next.value;
+        const segments = passing(one);
+        if (!segments) return;
+        for (const segment of segments) yield* passedBlocks(name, one.tensor, segment, unchecked);
+      }
     };
-    while (!item.done) {
-      const jobs = jobsOf(passing(), pool.chunkBytes, reader.files);
-      const ahead = await readJobs(jobs, pool, this.options);
-      for await (const chunk of filled(ahead))
+    while (!next.done) {
+      const jobs = jobsOf(blocks(), pool.chunkBytes, reader.files);
+      for await (const chunk of filled(await readJobs(jobs, pool, this.options)))
         yield { parts: partsOf(chunk.job, chunk.bytes), release: chunk.release };
       const together: Assembled[] = [];
       let pieces = 0;
-      for (; !item.done && !item.value.segments && pieces < MOST_PIECES; item = items.next()) {
-        together.push(item.value);
-        pieces += item.value.tensor.shards.length;
+      for (; !next.done && pieces < MOST_PIECES && !passing(next.value[1]); next = rest.next()) {
+        const [name, { tensor, box }] = next.value;
+        together.push({ name, tensor, box });
+        pieces += tensor.shards.length;
       }
       if (together.length > 0) yield* assemble(together, this.options);
-    }
-  }
-
-  *#items(): Generator<Item> {
-    const { pool } = this.options;
-    const gathers = pool.size >= 2 * CHUNKS_TO_ASSEMBLE && isScattered(this.wanted.values());
-    for (const [name, wanted] of this.wanted) {
-      const small = gathers && bytesOf(wanted) < pool.chunkBytes;
-      yield { name, ...wanted, segments: small ? undefined : segmentsOf(wanted) };
     }
   }
 }
@@ -150,17 +142,28 @@ function passes({ shard, start, end, at }: Segment): boolean {
   return at % PART_UNIT === 0 && (start % PART_UNIT === 0 || (!several && shard.digests !== undefined));
 }
 
-function* passedBlocks(
-  { name, tensor }: Item,
-  segments: readonly Segment[],
+function passedBlocks(
+  name: string,
+  tensor: StoredTensor,
+  { shard, start, end, at }: Segment,
   unchecked: number,
-): Generator<PassedBlock> {
-  for (const { shard, start, end, at } of segments) {
-    for (const block of blocksOf(tensor, shard, [start, end], unchecked)) {
-      const from = Math.max(start, block.start);
-      yield { ...block, name, from, to: Math.min(end, block.end), at: at + from - start };
-    }
-  }
+): readonly PassedBlock[] {
+  return blocksOf(tensor, shard, start, end, unchecked).map((block) => {
+    const from = Math.max(start, block.start);
+    const to = Math.min(end, block.end);
+    // Written out: there may be hundreds of thousands, and a spread is slow.
+    return {
+      tensor,
+      shard,
+      start: block.start,
+      end: block.end,
+      digest: block.digest,
+      name,
+      from,
+      to,
+      at: at + from - start,
+    };
+  });
 }
 
 /** The job's blocks as parts of tensors, neighbours of one tensor joined. */

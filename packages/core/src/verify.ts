@@ -92,7 +92,7 @@ export async function verifyStored(stored: Stored, walk: Walk): Promise<void> {
   readable.sort((a, b) => inOrder(a.shard, b.shard));
   const blocks = function* () {
     for (const { tensor, shard } of readable)
-      yield* blocksOf(tensor, shard, [0, shard.end - shard.start], unchecked);
+      yield* blocksOf(tensor, shard, 0, shard.end - shard.start, unchecked);
   };
   let bytes = 0;
   const ahead = await readJobs(jobsOf(blocks(), pool.chunkBytes, reader.files), pool, { ...walk, stored });

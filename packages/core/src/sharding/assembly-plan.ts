@@ -1,5 +1,5 @@
 /** In which order the blocks are read of which tensors are put together, so that a window of them is enough. */
-import { type Block, blocksOf, fits, inFile, jobOf, type ReadJob } from "../read-blocks";
+import { type Block, blocksOf, fits, jobOf, type ReadJob } from "../read-blocks";
 import type { CheckpointReader } from "../sink";
 import type { StoredShard } from "../stored";
 import { inOrder, shardsOf, wholeBox } from "../wanted";
@@ -44,8 +44,7 @@ export function planAssembly(row: readonly Placed[], limits: AssemblyLimits): re
   const planner = new Planner(limits);
   for (const { placed, shard, runs } of sources) {
     const last = runs.at(runs.count - 1, "inShard") + runs.bytes;
-    const bytes: readonly [number, number] = [runs.at(0, "inShard"), last];
-    for (const block of blocksOf(placed.tensor, shard, bytes, limits.blockBytes))
+    for (const block of blocksOf(placed.tensor, shard, runs.at(0, "inShard"), last, limits.blockBytes))
       planner.add({ ...block, runs, base: placed.base });
   }
   return planner.finish().sort((a, b) => a.from - b.from);
@@ -81,7 +80,7 @@ class Planner {
   add(block: PlacedBlock): void {
     const { from, to } = inRow(block);
     if (from >= to) return; // it lies between two runs
-    const [start, end] = inFile(block);
+    const [start, end] = [block.shard.start + block.start, block.shard.start + block.end];
     const { chunkBytes } = this.limits;
     const job = this.#growing;
     const adjacent = job?.path === block.shard.path && job.end === start;
@@ -103,7 +102,7 @@ class Planner {
   #begin(block: PlacedBlock, from: number, to: number): number | undefined {
     this.#flush();
     const { chunkBytes, windowBytes } = this.limits;
-    const [start, end] = inFile(block);
+    const [start, end] = [block.shard.start + block.start, block.shard.start + block.end];
     const limit = Math.floor(from / chunkBytes) * chunkBytes + windowBytes;
     const { path } = block.shard;
     this.#growing = { path, start, end, from, to: Math.min(to, limit), limit, blocks: [block] };

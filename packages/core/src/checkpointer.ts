@@ -58,7 +58,7 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
     this.#ranks = ranks;
     this.#timetable = schedule && new Timetable(schedule, undefined, ranks !== undefined);
     this.#device = new ByteBudget(device);
-    this.#resumable = { backends, sink, pool };
+    this.#resumable = { backends, sink, pool, ranks };
     const housekeeping = new Housekeeping({ sink, pool }, resolved.retention);
     const environment = { sink, pool, digest, maxShardBytes, ranks };
     this.#writer = new CheckpointWriter(environment, housekeeping, timeout, ranks);
@@ -159,7 +159,7 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
   /** The newest checkpoint of which every byte was read and found good; undefined only if there is none at all. */
   async latestGood(options: { readonly signal?: AbortSignal } = {}): Promise<Found | undefined> {
     const chosen = await this.#during(() => newestVerified(this.#resumable, options));
-    return chosen && found(chosen.result, chosen);
+    return chosen && found(chosen.result, chosen, this.#ranks);
   }
 
   /**

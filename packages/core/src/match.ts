@@ -2,9 +2,13 @@
 import { canCast } from "./cast";
 import { HoldfastError } from "./errors";
 import { tensorKey } from "./manifest";
+import { boxHeld } from "./sharding/held";
+import type { Slice } from "./sharding/policy";
+import { placementsOf, type Ranks } from "./share";
 import type { Leaf, StateForm } from "./state";
 import type { Stored, StoredTensor } from "./stored";
 import { formatSpec, sameShape, sameSpec } from "./tensor";
+import type { Wanted } from "./wanted";
 
 export interface MatchOptions {
   /**
@@ -23,16 +27,19 @@ export interface MatchOptions {
 const LISTED = 20;
 
 /**
- * The stored tensor of each leaf that is not tied to another, by key.
+ * What of which stored tensor each leaf is that is not tied to another, by key. `ranks`: where the state is one of
+ * several ranks'.
  * @throws HoldfastError `STATE_MISMATCH`
  */
 export function matchState(
   form: StateForm,
   stored: Stored,
   options: MatchOptions,
-): ReadonlyMap<string, StoredTensor> {
+  ranks: Ranks | undefined,
+): ReadonlyMap<string, Wanted> {
   const { strict = true } = options;
-  const matched = new Map<string, StoredTensor>();
+  const slices = slicesOf(form, ranks);
+  const matched = new Map<string, Wanted>();
   const used = new Set<StoredTensor>();
   const problems: string[] = [];
   for (const leaf of form.leaves) {
@@ -42,15 +49,15 @@ export function matchState(
     if (tensor) used.add(tensor);
     if (!tensor) continue;
     if (!other) {
-      matched.set(first, tensor);
-      const problem = difference(leaf, tensor, options);
-      if (problem) problems.push(problem);
-    } else if (strict && !sameContent(other, tensor)) {
+      const held = heldOf(leaf, tensor, options, ranks, slices?.get(first));
+      matched.set(first, typeof held === "string" ? { tensor } : held);
+      if (typeof held === "string") problems.push(held);
+    } else if (strict && !sameContent(other.tensor, tensor)) {
       problems.push(`${leaf.key} is tied to ${first} in the state, and another tensor in the checkpoint`);
     }
   }
   if (strict) {
-    const groups = new Set(form.groups);
+    const groups = new Set(form.groups.filter((group) => !ranks?.sharding.partitions?.(group)));
     for (const { key, tiedTo } of form.leaves) {
       if (!matched.has(tiedTo?.key ?? key)) problems.push(`${key} is not in the checkpoint`);
     }
@@ -73,14 +80,31 @@ function storedKey({ key, name, group }: Leaf, { rename }: MatchOptions): string
   return other === undefined ? key : tensorKey(group, other);
 }
 
-function difference(
-  { key, spec }: Leaf,
-  { spec: stored }: StoredTensor,
+/** How each tensor of one of several ranks is cut, by key. */
+function slicesOf(
+  form: StateForm,
+  ranks: Ranks | undefined,
+): ReadonlyMap<string, readonly Slice[]> | undefined {
+  return (
+    ranks && new Map(placementsOf(form, ranks).map(({ leaf, placement }) => [leaf.key, placement.slices]))
+  );
+}
+
+/** What of a stored tensor a leaf is, or why it cannot be any of it. */
+function heldOf(
+  leaf: Leaf,
+  tensor: StoredTensor,
   { cast = false }: MatchOptions,
-): string | undefined {
-  const fits = spec.dtype === stored.dtype || (cast && canCast(stored.dtype, spec.dtype));
-  if (fits && sameShape(spec.shape, stored.shape)) return undefined;
-  return `${key} is ${formatSpec(stored)} in the checkpoint and ${formatSpec(spec)} in the state`;
+  ranks: Ranks | undefined,
+  slices: readonly Slice[] = [],
+): Wanted | string {
+  const { key, spec } = leaf;
+  const fits = spec.dtype === tensor.spec.dtype || (cast && canCast(tensor.spec.dtype, spec.dtype));
+  if (fits && slices.length === 0 && sameShape(spec.shape, tensor.spec.shape)) return { tensor };
+  if (!ranks || !fits || slices.length === 0 || spec.shape.length !== tensor.spec.shape.length)
+    return `${key} is ${formatSpec(tensor.spec)} in the checkpoint and ${formatSpec(spec)} in the state`;
+  const box = boxHeld(leaf, slices, tensor, ranks.sharding);
+  return typeof box === "string" ? `${key}: ${box}` : { tensor, box };
 }
 
 /** Whether two stored tensors are one, or hold the same bytes as far as digests tell. */

@@ -8,10 +8,12 @@ import { flatten } from "./flatten";
 import { allocateHost } from "./host-allocate";
 import { hostBackend } from "./host-backend";
 import type { HostTensor } from "./host-tensor";
+import type { Json } from "./json";
 import { Lookup } from "./lookup";
 import { splitKey } from "./manifest";
 import { type MatchOptions, matchState } from "./match";
 import { rebuild } from "./rebuild";
+import type { Ranks } from "./share";
 import type { CheckpointReader, Sink } from "./sink";
 import type { FlatState, Leaf } from "./state";
 import type { Stored, StoredTensor } from "./stored";
@@ -26,6 +28,8 @@ export interface Resumable {
   readonly backends: readonly Backend[];
   readonly sink: Sink;
   readonly pool: ChunkPool;
+  /** Undefined where there is one rank. */
+  readonly ranks?: Ranks | undefined;
 }
 
 export interface RestoreOptions extends Selection, MatchOptions {}
@@ -38,6 +42,10 @@ export interface LoadOptions extends Selection {
 /** A checkpoint that was read, without its tensors. */
 export interface Found extends Training {
   readonly id: string;
+  /** What this rank passed as `rankExtra`; undefined if it was nothing, or as many ranks as now did not save it. */
+  readonly rankExtra: Json | undefined;
+  /** What each rank passed, by rank; empty if none did. */
+  readonly rankExtras: readonly (Json | undefined)[];
   /** False for what has no digests: directories of boostr's and Hugging Face's. */
   readonly verified: boolean;
   /** Newer checkpoints that are broken, and why. */
@@ -56,20 +64,28 @@ export interface Loaded extends Found {
 
 /** `flat` is the state, flattened. */
 export async function restore<S extends object>(
-  { sink, pool }: Resumable,
+  { sink, pool, ranks }: Resumable,
   state: S,
   flat: FlatState,
   options: RestoreOptions,
 ): Promise<Resumed<S> | undefined> {
   const touched = new Set<string>();
+  if (ranks && options.step === undefined && options.id === undefined) {
+    // Each rank would choose by itself, and a checkpoint that is committed meanwhile is there for some.
+    const rule = "name the step: restore(state, { step }). latestGood() finds it, once, for all ranks";
+    throw new HoldfastError(
+      "INVALID_ARGUMENT",
+      `${ranks.worldSize} ranks have to restore the same checkpoint: ${rule}`,
+    );
+  }
   try {
     const chosen = await choose(sink, options, async (stored, reader) => {
-      const restored = await new Filling(stored, reader, pool, options, touched).fill(flat);
+      const restored = await new Filling(stored, reader, { pool, ranks, ...options }, touched).fill(flat);
       return { stored, state: rebuild(state, flat, restored) };
     });
     if (!chosen && touched.size > 0)
       throw new HoldfastError("CHECKPOINT_NOT_FOUND", "the last checkpoint vanished while it was read");
-    return chosen && { ...found(chosen.result.stored, chosen), state: chosen.result.state };
+    return chosen && { ...found(chosen.result.stored, chosen, ranks), state: chosen.result.state };
   } catch (error) {
     const deviceFailed = isHoldfastError(error, "DEVICE_LOST") || isHoldfastError(error, "DEVICE_ERROR");
     if (touched.size === 0 || deviceFailed || options.signal?.aborted) throw error;
@@ -95,16 +111,27 @@ export async function load({ sink, pool }: Resumable, options: LoadOptions): Pro
       );
     }
     const state = allocateState(stored, wanted);
-    await new Filling(stored, reader, pool, { signal: options.signal }).fill(flatten(state, backends));
+    await new Filling(stored, reader, { pool, signal: options.signal }).fill(flatten(state, backends));
     return { stored, state };
   });
   return chosen && { ...found(chosen.result.stored, chosen), state: chosen.result.state };
 }
 
 /** What is told of a checkpoint that was used. */
-export function found(stored: Stored, { passedOver }: Pick<Chosen<unknown>, "passedOver">): Found {
-  const { id, step, training, metrics, extra, verified } = stored;
-  return { id, step, training, metrics, extra, verified, passedOver };
+export function found(
+  stored: Stored,
+  { passedOver }: Pick<Chosen<unknown>, "passedOver">,
+  ranks?: Ranks,
+): Found {
+  const { id, step, training, metrics, extra, rankExtras = [], verified } = stored;
+  // Of another number of ranks none has a claim to any of them.
+  const same = rankExtras.length === (ranks?.worldSize ?? 1);
+  const rankExtra = same ? rankExtras[ranks?.rank ?? 0] : undefined;
+  return { id, step, training, metrics, extra, rankExtra, rankExtras, verified, passedOver };
+}
+
+interface FillingOptions extends MatchOptions, Pick<Resumable, "pool" | "ranks"> {
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Fills the tensors of a state from one checkpoint. */
@@ -112,15 +139,14 @@ class Filling {
   constructor(
     private readonly stored: Stored,
     private readonly reader: CheckpointReader,
-    private readonly pool: ChunkPool,
-    private readonly options: MatchOptions & { readonly signal?: AbortSignal | undefined },
+    private readonly options: FillingOptions,
     /** The keys of tensors that bytes were delivered for, this time and before. */
     private readonly touched = new Set<string>(),
   ) {}
 
   /** The restored tensor of every name. */
   async fill(state: FlatState): Promise<ReadonlyMap<string, unknown>> {
-    const matched = matchState(state.form, this.stored, this.options);
+    const matched = matchState(state.form, this.stored, this.options, this.options.ranks);
     this.#assertUntouched(matched);
     const restored = new Map<string, unknown>();
     try {
@@ -148,7 +174,7 @@ class Filling {
   }
 
   /** What the checkpoint lacks stays as it is, which it cannot if a newer one was read into it and failed. */
-  #assertUntouched(matched: ReadonlyMap<string, StoredTensor>): void {
+  #assertUntouched(matched: ReadonlyMap<string, Wanted>): void {
     const lacking = [...this.touched].find((key) => !matched.has(key));
     if (lacking === undefined) return;
     throw new HoldfastError(
@@ -161,15 +187,16 @@ class Filling {
     backend: Backend,
     leaves: readonly Leaf[],
     tensors: ReadonlyMap<string, unknown>,
-    matched: ReadonlyMap<string, StoredTensor>,
+    matched: ReadonlyMap<string, Wanted>,
   ): Promise<ReadonlyMap<string, unknown>> {
-    const { stored, reader, pool, options } = this;
+    const { stored, reader, options } = this;
+    const { pool, signal } = options;
     const sources = new Map(leaves.flatMap(({ key }) => entry(key, matched.get(key))));
     const source = new StoredSource(inStorageOrder(sources), {
       stored,
       reader,
       pool,
-      signal: options.signal,
+      signal,
     });
     const specs = new Map(leaves.map(({ key, spec }) => [key, spec]));
     try {
@@ -185,8 +212,8 @@ class Filling {
   }
 }
 
-function entry(key: string, tensor: StoredTensor | undefined): readonly (readonly [string, Wanted])[] {
-  return tensor ? [[key, { tensor }]] : [];
+function entry(key: string, wanted: Wanted | undefined): readonly (readonly [string, Wanted])[] {
+  return wanted ? [[key, wanted]] : [];
 }
 
 function allocateState(

@@ -10,6 +10,7 @@ import { MANIFEST_FILE, type Manifest, type ManifestFile } from "./manifest";
 import { readWhole } from "./read-whole";
 import { LARGEST_MANIFEST, readManifests, readRecord, type Sealed } from "./sealed";
 import type { Box } from "./sharding/box";
+import type { WholeTensor } from "./sharding/held";
 import { joinManifests } from "./sharding/join";
 import { type CheckpointReader, rankPrefix } from "./sink";
 import { someAtOnce } from "./some-at-once";
@@ -34,7 +35,7 @@ export interface StoredShard extends Box {
 }
 
 /** A tensor in storage. */
-export interface StoredTensor {
+export interface StoredTensor extends WholeTensor {
   /** `group/name` */
   readonly key: string;
   readonly group: string;

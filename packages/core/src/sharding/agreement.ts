@@ -3,6 +3,7 @@ import type { RankPart } from "../commit";
 import { HoldfastError } from "../errors";
 import { decodeManifest, MANIFEST_FILE, type Manifest } from "../manifest";
 import { type Attempt, rankPrefix } from "../sink";
+import { joinManifests } from "./join";
 
 interface Heard {
   readonly bytes: Uint8Array;
@@ -51,6 +52,10 @@ export class Agreement {
    */
   whole(): readonly RankPart[] {
     const byRank = [...this.#heard].sort(([a], [b]) => a - b).map(([, heard]) => heard);
+    joinManifests(
+      byRank.map(({ manifest }) => manifest),
+      (rule, cause) => disagree(this.attempt.step, rule, cause),
+    );
     return byRank.map(({ bytes: encoded, manifest: { files, tensors } }) => ({
       encoded,
       bytes: files.reduce((total, { byteLength }) => total + byteLength, encoded.byteLength),

@@ -49,7 +49,7 @@ function wholeOf(key: string, { manifest, tensor }: Part): StoredTensor | undefi
   const [shard] = shards;
   if (!shard || shards.length > 1 || slices.length > 0 || !sameShape(shard.shape, spec.shape))
     return undefined;
-  return { key, group, name, spec, shards: [storedShard(manifest, shard, shard.offset)] };
+  return { key, group, name, spec, cuts: undefined, shards: [storedShard(manifest, shard, shard.offset)] };
 }
 
 function storedShard(
@@ -67,7 +67,7 @@ function joined(key: string, parts: readonly Part[], refuse: Refuse): StoredTens
   const { group, name, spec } = first.tensor;
   const cuts = spec.shape.map((length, dim) => {
     const slice = sliceOf(first, dim);
-    return slice ? cutOf(key, dim, slice.of, parts, refuse) : { starts: undefined, length };
+    return slice ? cutOf(key, dim, slice.of, parts, refuse) : { starts: undefined, lengths: [], length };
   });
   const whole = { dtype: spec.dtype, shape: cuts.map(({ length }) => length) };
   try {
@@ -87,7 +87,15 @@ function joined(key: string, parts: readonly Part[], refuse: Refuse): StoredTens
   });
   const fault = tilingFault(key, whole.shape, shards);
   if (fault !== undefined) throw refuse(fault);
-  return { key, group, name, spec: whole, shards: shards.sort(inOrder) };
+  const cut = cuts.flatMap(({ starts, lengths }, dim) => (starts ? [[dim, lengths] as const] : []));
+  return {
+    key,
+    group,
+    name,
+    spec: whole,
+    cuts: cut.length > 0 ? new Map(cut) : undefined,
+    shards: shards.sort(inOrder),
+  };
 }
 
 /** Which slice along a dimension the part is; undefined if it is all of it. */
@@ -117,15 +125,17 @@ function cutOf(key: string, dim: number, of: number, parts: readonly Part[], ref
       throw refuse(differs(key, part, before));
   }
   const starts = new Map<number, number>();
+  const lengths: number[] = [];
   let length = 0;
   for (let index = 0; index < of; index++) {
     const part = by.get(index);
     if (!part)
       throw refuse(`no rank has written slice ${index} of the ${of} along dimension ${dim} of ${key}`);
     starts.set(index, length);
+    lengths.push(part.tensor.spec.shape[dim] ?? 0);
     length += part.tensor.spec.shape[dim] ?? 0;
   }
-  return { starts, length };
+  return { starts, lengths, length };
 }
 
 function differs(key: string, part: Part, other: Part): string {

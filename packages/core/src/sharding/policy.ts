@@ -56,7 +56,8 @@ export interface ShardingPolicy {
   partitions?(group: string): boolean;
   /**
    * The lengths of the slices into which dimension `dim` of a whole tensor is cut, where a state is to be filled from
-   * a checkpoint that was cut otherwise, or not at all. Default: all as equal as can be, the longer ones first.
+   * a checkpoint. Default: as it was cut when it was saved, if that was into as many slices; else all as equal as can be,
+   * the longer ones first.
    */
   cut?(tensor: LocalTensor, dim: number, length: number, of: number): readonly number[];
 }

@@ -182,7 +182,7 @@ export function cutOut({ dtype, shape, data }: Whole, { offset, shape: cut }: Bo
 }
 
 /** `length` cut into `of` lengths, any of them 0, each a multiple of `unit`. */
-export function anyCut(length: number, of: number, unit: number, next: Random): readonly number[] {
+function anyCut(length: number, of: number, unit: number, next: Random): readonly number[] {
   const edges = Array.from({ length: of - 1 }, () => next(length / unit + 1) * unit).sort((a, b) => a - b);
   return [...edges, length].map((edge, i) => edge - (edges[i - 1] ?? 0));
 }
@@ -191,12 +191,7 @@ export function anyCut(length: number, of: number, unit: number, next: Random): 
  * What each of `worldSize` ranks writes of a tensor that is cut at random along any of its dimensions; ranks that hold
  * the same slice share its rows.
  */
-export function anyLayout(
-  name: string,
-  whole: Whole,
-  worldSize: number,
-  next: Random,
-): (Written | undefined)[] {
+function anyLayout(name: string, whole: Whole, worldSize: number, next: Random): (Written | undefined)[] {
   const { dtype, shape } = whole;
   let cells = 1;
   const cuts = shape.map((length, dim) => {

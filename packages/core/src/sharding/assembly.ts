@@ -47,10 +47,11 @@ export async function* assemble(
     );
   }
   const reads = Math.min(MOST_READS, Math.max(1, Math.floor(pool.size / 4)));
-  const window = Math.min(pool.size - reads, Math.ceil((row.at(-1)?.end ?? 0) / chunkBytes));
-  if (window === 0) return;
-  // A quarter of the window may still be with whoever takes the chunks, while the rest moves on.
-  const open = window < 4 ? window : window - Math.floor(window / 4);
+  const whole = Math.ceil((row.at(-1)?.end ?? 0) / chunkBytes);
+  if (whole === 0) return;
+  const window = Math.min(pool.size - reads, whole);
+  // Where not all of it fits, some chunks may still be with whoever takes them while the others move on.
+  const open = window === whole ? window : Math.max(1, window - Math.max(1, Math.floor(window / 4)));
   const jobs = planAssembly(row, {
     chunkBytes,
     blockBytes: pool.blockBytes,

@@ -2,19 +2,11 @@ import fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
 import { ChunkPool, KiB, PAGE } from "./chunk-pool";
 import { random } from "./conformance/bytes";
+import { anyRanks, cutAlong, cutOut, type Whole, wholeTensor, whollyIn } from "./cuts-kit";
 import { openOn } from "./damage-kit";
 import { memorySink } from "./memory-sink";
 import { withReader } from "./open-checkpoint";
-import {
-  anyRanks,
-  cutAlong,
-  cutOut,
-  type Whole,
-  type Written,
-  wholeTensor,
-  whollyIn,
-  writeRanks,
-} from "./ranks-kit";
+import { type Written, writeRanks } from "./ranks-kit";
 import type { Box } from "./sharding/box";
 import type { Sink } from "./sink";
 import { readStored, type StoredTensor } from "./stored";

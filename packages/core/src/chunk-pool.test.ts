@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { ChunkPool, KiB } from "./chunk-pool";
+import { Reservation } from "./reservation";
 import { isPending } from "./test-kit";
 
 const pool = (chunks: number) => new ChunkPool({ bytes: chunks * 4 * KiB, shared: false });
@@ -76,4 +77,48 @@ test("chunks are 8 MiB, or what lets four of them fit into less", () => {
   expect(sizeOf(16 * KiB)).toEqual([4, 4]);
   expect(sizeOf(11 * KiB)).toEqual([4, 2]);
   expect(sizeOf(4 * KiB)).toEqual([4, 1]);
+});
+
+test("several chunks at once are had one user after another, so that none waits for what the other has", async () => {
+  const lending = pool(3);
+  const held = await lending.acquire();
+  const both = [lending.reserve(3), lending.reserve(3)];
+  expect(await isPending(Promise.race(both))).toBe(true);
+  held.release();
+  for (const reserving of both) {
+    const chunks = await reserving;
+    expect(new Set(chunks.map(({ bytes }) => bytes)).size).toBe(3);
+    for (const chunk of chunks) chunk.release();
+  }
+  expect([lending.lentBytes, lending.peakBytes]).toEqual([0, 12 * KiB]);
+});
+
+test("who gives up reserving has nothing, whenever that is, and does not hold up those behind", async () => {
+  const lending = pool(2);
+  const held = await lending.acquire();
+  const controllers = [new AbortController(), new AbortController()];
+  const gaveUp = controllers.map(({ signal }) => lending.reserve(2, signal));
+  const patient = lending.reserve(2);
+  for (const controller of controllers.reverse()) controller.abort(new Error("no longer"));
+  for (const one of gaveUp) await expect(one).rejects.toThrow("no longer");
+  expect(await isPending(patient)).toBe(true);
+  held.release();
+  for (const chunk of await patient) chunk.release();
+  expect(lending.lentBytes).toBe(0);
+});
+
+test("reserved chunks go round among those who share the reservation, and back when it is closed", async () => {
+  const lending = pool(3);
+  const reservation = new Reservation(await lending.reserve(2));
+  const [first, second] = [await reservation.acquire(), await reservation.acquire()];
+  const third = reservation.acquire();
+  expect(await isPending(third)).toBe(true); // though the pool has one more
+  first.release();
+  expect((await third).bytes).toBe(first.bytes);
+  second.release();
+  second.release();
+  reservation.close();
+  expect(lending.lentBytes).toBe(4 * KiB);
+  (await third).release();
+  expect(lending.lentBytes).toBe(0);
 });

@@ -1,11 +1,12 @@
 /** Checkpoints of several ranks whose parts do not belong together: each is refused, and it is said what is wrong. */
 import { beforeEach, describe, expect, test } from "vitest";
+import { cutAlong, wholeTensor } from "./cuts-kit";
 import { damaged, type Files, fileIn, forgeRecord, openOn } from "./damage-kit";
 import type { Json } from "./json";
 import type { Manifest, ManifestTensor } from "./manifest";
 import { memorySink } from "./memory-sink";
 import { withReader } from "./open-checkpoint";
-import { cutAlong, wholeTensor, writeRanks } from "./ranks-kit";
+import { writeRanks } from "./ranks-kit";
 import type { Sink } from "./sink";
 import { readStored } from "./stored";
 

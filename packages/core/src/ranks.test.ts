@@ -2,19 +2,11 @@ import fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
 import { ChunkPool, KiB, PAGE } from "./chunk-pool";
 import { random } from "./conformance/bytes";
+import { anyRanks, cutAlong, cutOut, type Whole, wholeTensor, whollyIn } from "./cuts-kit";
 import { openOn } from "./damage-kit";
 import { memorySink } from "./memory-sink";
 import { withReader } from "./open-checkpoint";
-import {
-  anyRanks,
-  cutAlong,
-  cutOut,
-  type Whole,
-  type Written,
-  wholeTensor,
-  whollyIn,
-  writeRanks,
-} from "./ranks-kit";
+import { type Written, writeRanks } from "./ranks-kit";
 import type { Box } from "./sharding/box";
 import type { Sink } from "./sink";
 import { readStored, type StoredTensor } from "./stored";
@@ -244,15 +236,16 @@ describe("what is read", () => {
 
 describe("memory", () => {
   test("many at once on one pool, of any size: none waits for ever, all is given back", async () => {
-    const whole = wholeTensor("U8", [64, 500], 6);
-    const id = await writeRanks(
-      sink,
-      cutAlong("w", whole, 1, [300, 100, 100]).map((one) => [one]),
-    );
+    // Columns are put together, and rows pass through.
+    const wholes = { a: wholeTensor("U8", [64, 500], 6), b: wholeTensor("U8", [90, 400], 7) };
+    const columns = cutAlong("a", wholes.a, 1, [300, 100, 100]);
+    const rows = cutAlong("b", wholes.b, 0, [20, 20, 50]);
+    const ranks = columns.map((column, rank) => [column, ...rows.slice(rank, rank + 1)]);
+    const id = await writeRanks(sink, ranks);
     for (const chunks of [2, 3, 4, 7]) {
       const pool = poolOf(chunks);
       const all = await Promise.all(Array.from({ length: 5 }, () => delivered(sink, id, pool, everything)));
-      for (const found of all) expectSame(found, expected({ w: whole }));
+      for (const found of all) expectSame(found, expected(wholes));
       expect(pool.lentBytes).toBe(0);
       expect(pool.peakBytes).toBeLessThanOrEqual(chunks * PAGE);
     }

@@ -7,7 +7,7 @@ import type { Placed } from "./assembly";
 import { Runs } from "./box";
 
 /** A block that holds some of a tensor that begins at byte `base` of the row. */
-export interface PlacedBlock extends Block {
+interface PlacedBlock extends Block {
   readonly runs: Runs;
   readonly base: number;
 }

@@ -11,7 +11,7 @@ import { type BlockReading, filled, readJobs } from "../read-blocks";
 import { Reservation } from "../reservation";
 import type { Chunk } from "../sink";
 import { bytesOf, type Wanted } from "../wanted";
-import { type AssemblyJob, type PlacedBlock, planAssembly } from "./assembly-plan";
+import { type AssemblyJob, planAssembly } from "./assembly-plan";
 
 /** Something that is wanted, under the name by which it is delivered. */
 export interface Assembled extends Wanted {
@@ -47,10 +47,11 @@ export async function* assemble(
     );
   }
   const reads = Math.min(MOST_READS, Math.max(1, Math.floor(pool.size / 4)));
-  const window = Math.min(pool.size - reads, Math.ceil((row.at(-1)?.end ?? 0) / chunkBytes));
-  if (window === 0) return;
-  // A quarter of the window may still be with whoever takes the chunks, while the rest moves on.
-  const open = window < 4 ? window : window - Math.floor(window / 4);
+  const whole = Math.ceil((row.at(-1)?.end ?? 0) / chunkBytes);
+  if (whole === 0) return;
+  const window = Math.min(pool.size - reads, whole);
+  // Where not all of it fits, some chunks may still be with whoever takes them while the others move on.
+  const open = window === whole ? window : Math.max(1, window - Math.max(1, Math.floor(window / 4)));
   const jobs = planAssembly(row, {
     chunkBytes,
     blockBytes: pool.blockBytes,
@@ -69,11 +70,10 @@ export async function* assemble(
         try {
           yield* windowed.passed(chunk.job.from);
           await windowed.reach(chunk.job.to);
-          copyJob(chunk.job, chunk.bytes, windowed);
+          await copyJob(chunk.job, chunk.bytes, windowed);
         } finally {
           chunk.release();
         }
-        if (turnIsDue()) await nextTurn(); // what is copied in many short runs takes its time
       }
       yield* windowed.passed(Number.POSITIVE_INFINITY);
     } finally {
@@ -170,26 +170,22 @@ class Window {
 
 const FEW_BYTES = 32;
 
-function copyJob(job: AssemblyJob, bytes: Uint8Array, window: Window): void {
-  for (const block of job.blocks) {
-    const at = block.shard.start - job.start; // where byte 0 of the shard would lie in `bytes`
-    copyBlock(block, job, (from, to, position) => window.put(bytes, at + from, at + to, position));
-  }
-}
+/** What is copied in many short runs takes its time: the event loop has its turns between them. */
+const RUNS_AT_ONCE = 4096;
 
-/** Calls `put` for each run: bytes `[from, to)` of the shard, and where in the row they belong. */
-function copyBlock(
-  { runs, base, start, end }: PlacedBlock,
-  job: AssemblyJob,
-  put: (from: number, to: number, position: number) => void,
-): void {
-  const first = Math.max(runs.reaching(start, "inShard"), runs.reaching(job.from - base, "inWanted"));
-  for (let i = first; i < runs.count; i++) {
-    const inShard = runs.at(i, "inShard");
-    const inRow = base + runs.at(i, "inWanted");
-    if (inShard >= end || inRow >= job.to) return;
-    const from = Math.max(inShard, start, inShard + job.from - inRow);
-    const to = Math.min(inShard + runs.bytes, end, inShard + job.to - inRow);
-    if (from < to) put(from, to, inRow + from - inShard);
+async function copyJob(job: AssemblyJob, bytes: Uint8Array, window: Window): Promise<void> {
+  for (const block of job.blocks) {
+    const { runs, base, start, end, shard } = block;
+    const at = shard.start - job.start; // where byte 0 of the shard would lie in `bytes`
+    const first = Math.max(runs.reaching(start, "inShard"), runs.reaching(job.from - base, "inWanted"));
+    for (let i = first; i < runs.count; i++) {
+      const inShard = runs.at(i, "inShard");
+      const inRow = base + runs.at(i, "inWanted");
+      if (inShard >= end || inRow >= job.to) break;
+      const from = Math.max(inShard, start, inShard + job.from - inRow);
+      const to = Math.min(inShard + runs.bytes, end, inShard + job.to - inRow);
+      if (from < to) window.put(bytes, at + from, at + to, inRow + from - inShard);
+      if (i % RUNS_AT_ONCE === 0 && turnIsDue()) await nextTurn();
+    }
   }
 }

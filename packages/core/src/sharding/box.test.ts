@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { cutOut, wholeTensor } from "../ranks-kit";
+import { cutOut, wholeTensor } from "../cuts-kit";
 import { byteLength } from "../tensor";
 import { type Box, overlaps, Runs } from "./box";
 import { BoxIndex } from "./box-index";

@@ -1,9 +1,10 @@
 /** What can be done without a state with checkpoints of several ranks. */
 import { beforeEach, expect, test } from "vitest";
 import { random } from "../conformance/bytes";
+import { anyRanks, cutAlong, type Whole, wholeTensor, whollyIn } from "../cuts-kit";
 import { damaged, fileIn, filesOf, flipBit, jsonIn, openOn } from "../damage-kit";
 import { memorySink } from "../memory-sink";
-import { anyRanks, cutAlong, type Whole, wholeTensor, whollyIn, writeRanks } from "../ranks-kit";
+import { writeRanks } from "../ranks-kit";
 import type { Sink } from "../sink";
 import { watchPools } from "../test-kit";
 import { convertCheckpoint } from "./convert/convert";

@@ -107,10 +107,13 @@ async function makeDirectories(ops: FileOps, path: string): Promise<void> {
   try {
     await ops.mkdir(path);
   } catch (error) {
-    if (errnoOf(error) === "EEXIST") return;
-    if (errnoOf(error) !== "ENOENT" || parent === path) throw error;
-    await makeDirectories(ops, parent);
-    await ops.mkdir(path);
+    const errno = errnoOf(error);
+    if (errno === "ENOENT" && parent !== path) {
+      await makeDirectories(ops, parent);
+      return makeDirectories(ops, path);
+    }
+    // Another rank may have made it a moment ago: then the name is not durable yet.
+    if (errno !== "EEXIST") throw error;
   }
   await syncDirectory(ops, parent);
 }

@@ -41,7 +41,7 @@ async function atEachOperation(body: (index: number) => Promise<{ faults: number
 export function faultSuite(container: Container): void {
   const openSink = (root: string): Sink => new RootSink(container, root, nodeFileOps, describeOwner);
   /** The names in the root of these checkpoints. */
-  const entriesOf = (ids: readonly (string | undefined)[]) => ids.map((id) => id + container.suffix);
+  const entriesOf = (ids: readonly (string | undefined)[]) => ids.map((id) => id + container.whole.suffix);
 
   /** A root with one good checkpoint in it. */
   async function rootWithCheckpoint(): Promise<string> {
@@ -185,7 +185,8 @@ export function faultSuite(container: Container): void {
       let named = false;
       const ops = new FaultyFileOps(({ name, path }) => {
         const fails = named && (name === "rename" || (name === "sync" && path === root));
-        named ||= (name === "rename" || name === "link") && path.endsWith(`${SECOND}${container.suffix}`);
+        named ||=
+          (name === "rename" || name === "link") && path.endsWith(`${SECOND}${container.whole.suffix}`);
         return fails ? { errno: "EIO", when: "before" } : undefined;
       });
       const sink = new RootSink(container, root, ops, describeOwner);

@@ -211,7 +211,7 @@ test.each(BROKEN)("a sink that %s", async (_, rule, breaks) => {
   const capabilities = memorySink().capabilities;
   const create = async () => {
     const sink = breaks(memorySink());
-    return { sink, reopen: async () => sink };
+    return { sink, reopen: async () => sink, join: async () => sink };
   };
   const cases = casesOf((runner) => sinkConformance(runner, { name: "broken", capabilities, create }));
   expect((await failuresUntil(rule, cases)).at(-1)).toMatch(rule);

@@ -9,7 +9,8 @@ import type { Gathered, Place } from "./place";
 import type { Root } from "./root";
 
 export class RankPlace implements Place {
-  #sealed = false;
+  /** What the small files of a commit go into. */
+  #gathered: Draft | undefined;
 
   private constructor(
     private readonly root: Root,
@@ -61,10 +62,11 @@ export class RankPlace implements Place {
   }
 
   async gather(): Promise<Gathered> {
-    this.#sealed = true; // it may be from here on
-    await this.directory.seal();
     const name = this.directory.sealed;
-    return { draft: new DirectoryDraft(this.root, name), name };
+    const draft = new DirectoryDraft(this.root, name);
+    this.#gathered = draft; // it may have that name from here on
+    await this.directory.seal();
+    return { draft, name };
   }
 
   committed(): void {
@@ -73,8 +75,8 @@ export class RankPlace implements Place {
 
   /** What has finished is left for rank 0's next `begin`, together with the marks that say why. */
   async discard(): Promise<void> {
-    await this.draft.close().catch(() => {}); // the files are going anyway
-    if (this.#sealed) await this.directory.unseal();
+    await this.#closeDrafts().catch(() => {}); // the files are going anyway
+    if (this.#gathered) await this.directory.unseal();
     await this.root.ops.remove(this.root.at(this.name));
   }
 
@@ -90,8 +92,17 @@ export class RankPlace implements Place {
     return this.directory.manifest(rank);
   }
 
-  async close(): Promise<void> {
-    const closed = await Promise.allSettled([this.draft.close(), this.directory.close()]);
-    for (const result of closed) if (result.status === "rejected") throw result.reason;
+  close(): Promise<void> {
+    return closeAll([this.#closeDrafts(), this.directory.close()]);
   }
+
+  #closeDrafts(): Promise<void> {
+    return closeAll([this.draft.close(), this.#gathered?.close()]);
+  }
+}
+
+/** Throws what failed, when all was tried. */
+async function closeAll(closing: readonly (Promise<void> | undefined)[]): Promise<void> {
+  for (const result of await Promise.allSettled(closing))
+    if (result.status === "rejected") throw result.reason;
 }

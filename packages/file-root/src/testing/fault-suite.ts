@@ -4,8 +4,9 @@ import { type ErrorCode, HoldfastError, type Sink } from "@holdfast/core";
 import { describe, expect, test } from "vitest";
 import type { Container } from "../container";
 import { nodeFileOps } from "../node-file-ops";
-import { describeOwner, type Owner } from "../owner";
+import { describeOwner } from "../owner";
 import { RootSink } from "../sink";
+import { atEachOperation, deadOwner, outcomeOf } from "./at-each-operation";
 import { type Fault, FaultyFileOps, failFrom, failOnce } from "./faulty-file-ops";
 import { contentOf, idsOf, MEMORY, namesIn, save, savedContent, temporaryDirectory } from "./save";
 
@@ -17,25 +18,6 @@ const CODES: Readonly<Record<string, readonly ErrorCode[]>> = {
   ENOSPC: ["STORAGE_FULL"],
   EACCES: ["READ_ONLY"],
 };
-
-/** An owner of this machine whose process is gone: pids end at 2^22 there. */
-async function deadOwner(): Promise<Owner> {
-  return { ...(await describeOwner()), pid: 2 ** 22 + 1, started: "1" };
-}
-
-function outcomeOf(work: Promise<unknown>): Promise<unknown> {
-  return work.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-}
-
-/** Runs `body` with a fault at operation 0, 1, 2 … until there was none to make. */
-async function atEachOperation(body: (index: number) => Promise<{ faults: number }>): Promise<number> {
-  for (let index = 0; ; index++) {
-    if ((await body(index)).faults === 0) return index;
-  }
-}
 
 /** Registers the cases. They take a fault to each operation of a save in turn, so that there are many. */
 export function faultSuite(container: Container): void {

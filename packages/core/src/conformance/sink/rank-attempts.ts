@@ -17,7 +17,7 @@ export async function sinksFor({ sink, join }: SinkContext, worldSize: number): 
 }
 
 /** A rank's own files, other ones for each rank, in its own directory. */
-export function filesOf(rank: number, worldSize: number): Contents {
+function filesOf(rank: number, worldSize: number): Contents {
   const prefix = rankPrefix(rank, worldSize);
   return new Map([...exampleFiles(10 * rank)].map(([path, bytes]) => [prefix + path, bytes]));
 }

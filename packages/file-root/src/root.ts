@@ -105,15 +105,18 @@ export class Root {
 async function makeDirectories(ops: FileOps, path: string): Promise<void> {
   const parent = dirname(path);
   try {
-    await ops.mkdir(path);
+    await makeDirectory(ops, path);
   } catch (error) {
-    const errno = errnoOf(error);
-    if (errno === "ENOENT" && parent !== path) {
-      await makeDirectories(ops, parent);
-      return makeDirectories(ops, path);
-    }
-    // Another rank may have made it a moment ago: then the name is not durable yet.
-    if (errno !== "EEXIST") throw error;
+    if (errnoOf(error) !== "ENOENT" || parent === path) throw error;
+    await makeDirectories(ops, parent);
+    await makeDirectory(ops, path);
   }
   await syncDirectory(ops, parent);
+}
+
+/** Another rank may have made it a moment ago: then its name is not durable yet, and is to be synced all the same. */
+async function makeDirectory(ops: FileOps, path: string): Promise<void> {
+  await ops.mkdir(path).catch((error) => {
+    if (errnoOf(error) !== "EEXIST") throw error;
+  });
 }

@@ -22,8 +22,7 @@ import {
 } from "@holdfast/core";
 import { isAt } from "./commit";
 import type { Shape } from "./container";
-import { errnoOf } from "./errors";
-import { type Entry, ifPresent, type OpenFile, syncDirectory } from "./file-ops";
+import { type Entry, ifPresent, makeDirectory, type OpenFile, syncDirectory } from "./file-ops";
 import { rankOfMark, readMark, writeMark } from "./marks";
 import { attemptName, sealedName } from "./names";
 import { finishedIn, partName, rankOfPart, readManifest } from "./parts";
@@ -52,9 +51,7 @@ export class AttemptDirectory {
   /** Makes it, unless another rank has, and holds it. */
   async join(): Promise<void> {
     const { ops } = this.root;
-    await ops.mkdir(this.root.at(this.name)).catch((error) => {
-      if (errnoOf(error) !== "EEXIST") throw error;
-    });
+    await makeDirectory(ops, this.root.at(this.name));
     const directory = await ops.open(this.root.at(this.name), "directory");
     try {
       this.#joined = { directory, identity: (await directory.stat()).identity };

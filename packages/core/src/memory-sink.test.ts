@@ -10,7 +10,7 @@ sinkConformance(
     capabilities: memorySink().capabilities,
     async create() {
       const sink = memorySink();
-      return { sink, reopen: async () => sink };
+      return { sink, reopen: async () => sink, join: async () => sink };
     },
   },
 );
@@ -37,7 +37,7 @@ describe("memorySink", () => {
     const plan = { path: "model.safetensors", byteLength: 3, blockEnds: [3] };
     await expect(writer.write(plan, chunks(2))).rejects.toThrow(/model.safetensors: 3 bytes .* 2 came$/);
     await expect(sink.commit(attempt("run"), "step-00000007", [])).rejects.toThrow(
-      /attempt-step-00000007-run-1 is not finished.* step-00000007$/,
+      /attempt-step-00000007-run-1 is not finished.* step-00000007 /,
     );
     await expect(sink.open("step-00000007")).rejects.toThrow(/step-00000007/);
     await finish(sink, attempt("run"));

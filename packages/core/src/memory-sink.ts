@@ -37,6 +37,8 @@ interface StoredAttempt {
 export function memorySink(): Sink {
   const attempts = new Map<string, StoredAttempt>();
   const checkpoints = new Map<string, { attempt: string; files: Files }>();
+  /** The ordinal of each run's newest attempt of several ranks: what came before it is over. */
+  const newest = new Map<string, number>();
 
   const filesOf = (id: string): Files => {
     const stored = checkpoints.get(id);
@@ -62,6 +64,7 @@ export function memorySink(): Sink {
       const { runId, ordinal, worldSize } = attempt;
       const name = attemptName(attempt);
       if (rank === 0 && worldSize > 1) {
+        newest.set(runId, ordinal);
         for (const [other, stored] of attempts)
           if (stored.runId === runId && stored.ordinal < ordinal) attempts.delete(other);
       }
@@ -76,11 +79,13 @@ export function memorySink(): Sink {
     async status(attempt) {
       const name = attemptName(attempt);
       const stored = attempts.get(name);
-      const finished = [...(stored?.parts ?? [])].filter(([, part]) => part.finished).map(([rank]) => rank);
+      const committed = [...checkpoints.values()].some((checkpoint) => checkpoint.attempt === name);
+      const isOld = attempt.worldSize > 1 && attempt.ordinal < (newest.get(attempt.runId) ?? 0);
+      if (!stored && !committed && isOld) throw over(name);
       return {
-        finished: finished.sort((a, b) => a - b),
+        finished: finishedOf(stored),
         failed: [...(stored?.failures ?? [])].map(([rank, reason]) => ({ rank, reason })),
-        committed: [...checkpoints.values()].some((checkpoint) => checkpoint.attempt === name),
+        committed,
       };
     },
 
@@ -96,11 +101,17 @@ export function memorySink(): Sink {
         throw new HoldfastError("CHECKPOINT_EXISTS", `${id} is committed: commit a new revision of it`);
       }
       const name = attemptName(attempt);
-      const parts = [...(attempts.get(name)?.parts.values() ?? [])].filter(({ finished }) => finished);
-      if (parts.length < attempt.worldSize) {
-        throw new HoldfastError("SINK_FAILED", `${name} is not finished, or over: it cannot become ${id}`);
+      const found = attempts.get(name);
+      const finished = finishedOf(found);
+      // As many, and none beyond: they are all of them.
+      if (!found || finished.length !== attempt.worldSize || finished.at(-1) !== attempt.worldSize - 1) {
+        const by = `finished by ranks ${finished.join(", ")} of ${attempt.worldSize}`;
+        throw new HoldfastError(
+          "SINK_FAILED",
+          `${name} is not finished, or over: it cannot become ${id} (${by})`,
+        );
       }
-      const stored = new Map(parts.flatMap((part) => [...part.files]));
+      const stored = new Map([...found.parts.values()].flatMap((part) => [...part.files]));
       for (const { path, bytes } of files) stored.set(path, bytes.slice());
       checkpoints.set(id, { attempt: name, files: stored });
       attempts.delete(name);
@@ -132,6 +143,16 @@ export function memorySink(): Sink {
   };
 }
 
+/** Ascending. */
+function finishedOf(stored: StoredAttempt | undefined): readonly number[] {
+  const finished = [...(stored?.parts ?? [])].filter(([, part]) => part.finished);
+  return finished.map(([rank]) => rank).sort((a, b) => a - b);
+}
+
+function over(name: string): HoldfastError {
+  return new HoldfastError("SINK_FAILED", `${name} is over: it was aborted, swept or committed`);
+}
+
 function stateOf(id: string, files: Files): StoredCheckpoint["state"] {
   if (!parseId(id)) return "foreign";
   return files.has(RECORD_FILE) ? "committed" : "broken";
@@ -149,7 +170,7 @@ interface WriterOf {
 function writerOf({ attempts, name, stored, part, attempt, rank }: WriterOf): AttemptWriter {
   const assertLive = () => {
     if (attempts.get(name) === stored && stored.parts.get(rank) === part) return;
-    throw new HoldfastError("SINK_FAILED", `${name} is over: it was aborted, swept or committed`);
+    throw over(name);
   };
   return {
     async write({ path, byteLength }, chunks) {

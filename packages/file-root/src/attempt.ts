@@ -1,4 +1,4 @@
-/** One try at one checkpoint: a draft that no reader looks at, until the commit gives it its name. */
+/** One rank's side of an attempt: its calls, one after another, each in the state that it belongs to. */
 import {
   type AttemptStatus,
   type AttemptWriter,
@@ -14,6 +14,7 @@ import {
 } from "@holdfast/core";
 import { publish } from "./commit";
 import type { Draft } from "./container";
+import type { Place } from "./place";
 import type { Root } from "./root";
 import { writeChunks } from "./write-chunks";
 
@@ -22,8 +23,6 @@ type Guard = <T>(step: () => Promise<T>) => Promise<T>;
 
 export class RootAttempt implements AttemptWriter {
   #state: "writing" | "finished" | "committed" | "uncertain" | "over" = "writing";
-  #manifest: Uint8Array | undefined;
-  #failure: string | undefined;
   readonly #stop = new AbortController();
   /** What is under way; never rejects. */
   #work: Promise<unknown> = Promise.resolve();
@@ -31,9 +30,9 @@ export class RootAttempt implements AttemptWriter {
 
   constructor(
     private readonly root: Root,
-    /** Of the draft, in the root. */
-    readonly name: string,
-    private readonly draft: Draft,
+    /** For messages. */
+    private readonly name: string,
+    private readonly place: Place,
     /** By which the files are digested; undefined if core does that. */
     private readonly algorithm: DigestAlgorithm | undefined,
   ) {}
@@ -41,9 +40,9 @@ export class RootAttempt implements AttemptWriter {
   write(plan: FilePlan, chunks: AsyncIterable<Chunk>): Promise<WrittenFile> {
     return this.#run(`write ${plan.path}`, "writing", async (guard) => {
       const { path, byteLength, blockEnds } = plan;
-      this.#claim(path);
+      this.#claim(path, this.place.prefix);
       const digest = this.algorithm && { algorithm: this.algorithm, blockEnds };
-      const stream = await guard(() => this.draft.stream(path, { byteLength, digest }));
+      const stream = await guard(() => this.place.draft.stream(path, { byteLength, digest }));
       const append: typeof stream.append = (chunk, at) => guard(() => stream.append(chunk, at));
       await writeChunks(plan, chunks, { append, end: () => stream.end() }, this.#stop.signal);
       const digests = stream.digests();
@@ -54,35 +53,45 @@ export class RootAttempt implements AttemptWriter {
   finish(manifest?: Uint8Array): Promise<void> {
     return this.#run("finish", "writing", async (guard) => {
       await guard(async () => {
-        if (manifest) await this.#put({ path: MANIFEST_FILE, bytes: manifest });
-        await this.draft.sync();
+        const { draft, prefix } = this.place;
+        if (manifest) await this.#put(draft, { path: prefix + MANIFEST_FILE, bytes: manifest }, prefix);
+        await draft.sync();
+        this.#stop.signal.throwIfAborted();
+        await this.place.finish(manifest);
       });
-      this.#manifest = manifest;
       this.#state = "finished";
     });
   }
 
-  async fail(reason: string): Promise<void> {
-    this.#failure = reason;
+  /** In any state: it is after a failure that it is called. */
+  fail(reason: string): Promise<void> {
+    return this.root.guard(`mark ${this.name} as failed`, "write", () => this.place.mark(reason));
   }
 
   /** Makes it what lies at `id`, under the name `to`. `isHeld` tells whether the root's lock still is ours. */
-  commit(id: string, to: string, files: readonly SmallFile[], isHeld: () => Promise<boolean>): Promise<void> {
+  async commit(
+    id: string,
+    to: string,
+    files: readonly SmallFile[],
+    isHeld: () => Promise<boolean>,
+  ): Promise<void> {
+    if (this.#state === "finished") await this.place.assertComplete();
     return this.#run(`commit ${id}`, "finished", async (guard) => {
       try {
         await guard(async () => {
+          const { draft, name } = await this.place.gather();
           for (const file of files) {
-            await this.#put(file);
-            await this.draft.sync(); // before the next is begun: the record comes last
+            await this.#put(draft, file);
+            await draft.sync(); // before the next is begun: the record comes last
           }
-          await this.draft.close();
+          await draft.close();
           await this.root.check();
           if (!(await isHeld())) throw lockLost(this.root.path, id);
           this.#stop.signal.throwIfAborted();
-          await publish(this.root, this.name, to);
+          await publish(this.root, name, to);
         });
         this.#state = "committed";
-        this.#manifest = undefined;
+        this.place.committed();
       } catch (error) {
         // Where the commit is uncertain, a crash may yet bring the checkpoint back: then it shall be whole.
         if (isHoldfastError(error, "COMMIT_UNCERTAIN")) this.#state = "uncertain";
@@ -98,10 +107,12 @@ export class RootAttempt implements AttemptWriter {
 
   /** Lets go of the files, and leaves what was written to a sweep. */
   abandon(): Promise<void> {
-    return this.#end(() => {
-      this.#state = "over";
-      return this.draft.close();
-    });
+    return this.#end(
+      async () => {
+        this.#state = "over";
+      },
+      () => this.place.close(),
+    );
   }
 
   /** Whether a sweep has to leave it alone. */
@@ -109,18 +120,18 @@ export class RootAttempt implements AttemptWriter {
     return this.#state === "writing" || this.#state === "finished";
   }
 
-  /** @throws HoldfastError `SINK_FAILED` if it has not finished */
-  manifest(): Uint8Array {
-    if (this.#manifest) return this.#manifest;
-    throw new HoldfastError("SINK_FAILED", `${this.name} has no manifest: it is not finished, or over`);
+  covers(name: string): boolean {
+    return this.place.covers(name);
   }
 
-  status(): AttemptStatus {
-    return {
-      finished: this.#state === "finished" ? [0] : [],
-      failed: this.#failure === undefined ? [] : [{ rank: 0, reason: this.#failure }],
-      committed: this.#state === "committed",
-    };
+  manifest(rank: number): Promise<Uint8Array> {
+    return this.place.manifest(rank);
+  }
+
+  async status(): Promise<AttemptStatus> {
+    const status = await this.place.status();
+    if (status.committed) this.#state = "committed"; // maybe by another rank
+    return status;
   }
 
   /** Runs one call in the state that it belongs to. After one that failed there is nothing but `abort`. */
@@ -142,25 +153,29 @@ export class RootAttempt implements AttemptWriter {
     return result;
   }
 
-  /** Stops what is under way, and runs `end` unless there was a commit. */
-  #end(end: () => Promise<void>): Promise<void> {
+  /** Stops what is under way, runs `end` unless there was a commit, and `always` behind it. */
+  #end(end: () => Promise<void>, always: () => Promise<void> = async () => {}): Promise<void> {
     this.#stop.abort();
-    const result = this.#work.then(() => {
-      if (this.#state !== "committed" && this.#state !== "uncertain") return end();
+    const result = this.#work.then(async () => {
+      if (this.#state !== "committed" && this.#state !== "uncertain") await end();
+      await always();
     });
     this.#work = result.catch(() => {});
     return result;
   }
 
-  async #put({ path, bytes }: SmallFile): Promise<void> {
-    this.#claim(path);
-    await this.draft.put(path, bytes);
+  async #put(draft: Draft, { path, bytes }: SmallFile, prefix = ""): Promise<void> {
+    this.#claim(path, prefix);
+    await draft.put(path, bytes);
   }
 
   /** @throws HoldfastError `UNSAFE_PATH`, `INVALID_ARGUMENT` */
-  #claim(path: string): void {
+  #claim(path: string, prefix: string): void {
     if (!isSafePath(path)) {
       throw new HoldfastError("UNSAFE_PATH", `${JSON.stringify(path)} cannot be a file's name`);
+    }
+    if (!path.startsWith(prefix)) {
+      throw new HoldfastError("INVALID_ARGUMENT", `${path} of ${this.name} has to lie below ${prefix}`);
     }
     if (this.#paths.has(path)) {
       throw new HoldfastError("INVALID_ARGUMENT", `${path} of ${this.name} is written twice`);
@@ -170,9 +185,7 @@ export class RootAttempt implements AttemptWriter {
 
   async #discard(): Promise<void> {
     this.#state = "over";
-    this.#manifest = undefined;
-    await this.draft.close().catch(() => {}); // the files are going anyway
-    await this.root.ops.remove(this.root.at(this.name));
+    await this.place.discard();
   }
 }
 

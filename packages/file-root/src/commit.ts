@@ -1,13 +1,19 @@
 /** The one atomic step: an attempt's draft gets the name of a checkpoint. */
 import { HoldfastError } from "@holdfast/core";
+import { type Container, shapesOf } from "./container";
 import { errnoOf } from "./errors";
-import { ifPresent } from "./file-ops";
+import { type FileStat, ifPresent } from "./file-ops";
 import { NO_LINKS } from "./generations";
 import type { Root } from "./root";
 
-/** @throws HoldfastError `CHECKPOINT_EXISTS` */
-export async function refuseExisting(root: Root, name: string): Promise<void> {
-  if (await ifPresent(root.ops.lstat(root.at(name)))) throw exists(root, name);
+/**
+ * Under whatever name the container would keep it.
+ * @throws HoldfastError `CHECKPOINT_EXISTS`
+ */
+export async function refuseExisting(root: Root, container: Container, id: string): Promise<void> {
+  for (const { suffix } of shapesOf(container)) {
+    if (await ifPresent(root.ops.lstat(root.at(id + suffix)))) throw exists(root, id + suffix);
+  }
 }
 
 /**
@@ -20,14 +26,12 @@ export async function refuseExisting(root: Root, name: string): Promise<void> {
  */
 export async function publish(root: Root, from: string, to: string): Promise<void> {
   const { identity, kind } = await root.ops.lstat(root.at(from));
-  const isThere = async () => (await ifPresent(root.ops.lstat(root.at(to))))?.identity === identity;
   try {
-    if (kind === "file") await moveFile(root, from, to, isThere);
-    else await root.ops.rename(root.at(from), root.at(to)); // refuses a directory that holds anything
+    await move(root, from, to, { identity, kind });
     await root.sync();
   } catch (cause) {
     try {
-      if (await isThere()) {
+      if (await isAt(root, to, identity)) {
         if (kind === "file") await root.ops.remove(root.at(from)); // should it have both names still
         await root.ops.rename(root.at(to), root.at(from));
         await root.sync();
@@ -44,22 +48,31 @@ export async function publish(root: Root, from: string, to: string): Promise<voi
   }
 }
 
-/** A rename would replace a file that came to have the name after it was looked for; a link does not. */
-async function moveFile(
+/** Gives `from` the name `to`, unless there is something of that name already. */
+export async function move(
   root: Root,
   from: string,
   to: string,
-  isThere: () => Promise<boolean>,
+  { identity, kind }: Pick<FileStat, "identity" | "kind">,
 ): Promise<void> {
+  // Refuses a directory that holds anything.
+  const rename = () => root.ops.rename(root.at(from), root.at(to));
+  if (kind !== "file") return rename();
   try {
+    // A rename would replace a file that came to have the name after it was looked for; a link does not.
     await root.ops.link(root.at(from), root.at(to));
   } catch (error) {
     const errno = errnoOf(error) ?? "";
-    if (NO_LINKS.has(errno)) return root.ops.rename(root.at(from), root.at(to));
+    if (NO_LINKS.has(errno)) return rename();
     if (errno !== "EEXIST") throw error;
-    if (!(await isThere())) throw exists(root, to, error);
+    if (!(await isAt(root, to, identity))) throw exists(root, to, error);
   }
   await root.ops.remove(root.at(from));
+}
+
+/** Whether the very file or directory has that name. */
+export async function isAt(root: Root, name: string, identity: string): Promise<boolean> {
+  return (await ifPresent(root.ops.lstat(root.at(name))))?.identity === identity;
 }
 
 function exists(root: Root, name: string, cause?: unknown): HoldfastError {

@@ -2,25 +2,54 @@
  * How a checkpoint lies in a root: as a directory of files, as an archive. All that a sink on a file system
  * does not share with the others.
  */
-import type { BlocksToDigest, StoredFile } from "@holdfast/core";
-import type { FileKind, FileStream, StreamPlan } from "./file-ops";
+import { type BlocksToDigest, RECORD_FILE, type StoredFile } from "@holdfast/core";
+import { type FileKind, type FileStream, ifPresent, type StreamPlan } from "./file-ops";
 import type { ReadResult } from "./mover";
 import type { Root } from "./root";
 
-/** What holds one checkpoint: an entry of the root. */
+/** How a sink keeps what one rank writes, and what lies in a root when it is committed. */
 export interface Container {
   /** Of the sink, for messages: `fs`. */
   readonly name: string;
+  /** Makes an empty one. Fails with EEXIST on whatever is there. */
+  create(root: Root, name: string): Promise<Draft>;
+  /** A checkpoint of one rank, and one rank's part of any other. */
+  readonly whole: Shape;
+  /** A checkpoint of several ranks: a directory of their parts, with small files beside them. */
+  readonly ranks: Shape;
+}
+
+/** One way in which a checkpoint lies in a root: an entry of it. */
+export interface Shape {
   /** What kind of entry it is. */
   readonly kind: Extract<FileKind, "directory" | "file">;
   /** What its name has behind the checkpoint's id. */
   readonly suffix: "" | `.${string}`;
-  /** Makes an empty one. Fails with EEXIST on whatever is there. */
-  create(root: Root, name: string): Promise<Draft>;
+  /** Whether an entry of this kind and suffix is of this shape: directories may hold files, or archives. */
+  owns(root: Root, name: string): Promise<boolean>;
   /** Opens the one at `root.at(name)`, where there was something of this kind a moment ago. */
   open(root: Root, id: string, name: string): Promise<OpenContainer>;
   /** Whether it is whole, as far as that can be told without reading much: whether there is a commit record. */
   hasRecord(root: Root, name: string): Promise<boolean>;
+}
+
+/** Each once: one rank's and several ranks' may be the same. */
+export function shapesOf({ whole, ranks }: Container): ReadonlySet<Shape> {
+  return new Set([whole, ranks]);
+}
+
+/** Whether a directory's checkpoint lies in archives, one a rank: that of rank 0 tells, as there is always one. */
+export function holdsArchives(root: Root, name: string): Promise<boolean> {
+  return hasFile(root, name, "rank_0.tar");
+}
+
+/** Whether a directory has a commit record. */
+export function hasRecordFile(root: Root, name: string): Promise<boolean> {
+  return hasFile(root, name, RECORD_FILE);
+}
+
+async function hasFile(root: Root, directory: string, file: string): Promise<boolean> {
+  return (await ifPresent(root.ops.lstat(root.at(directory, file))))?.kind === "file";
 }
 
 /** A container that is read. It goes on being read after the checkpoint was deleted. */

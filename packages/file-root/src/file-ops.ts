@@ -91,6 +91,13 @@ export async function withFile<T>(
   }
 }
 
+/** Makes a directory, unless somebody else has. */
+export async function makeDirectory(ops: FileOps, path: string): Promise<void> {
+  await ops.mkdir(path).catch((error) => {
+    if (errnoOf(error) !== "EEXIST") throw error;
+  });
+}
+
 /** Makes the names in a directory durable. */
 export function syncDirectory(ops: FileOps, path: string): Promise<void> {
   return withFile(ops, path, "directory", (directory) => directory.sync());

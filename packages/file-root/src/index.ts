@@ -1,5 +1,14 @@
 /** What sinks on a file system are made of. A sink adds how a checkpoint lies in its root: a `Container`. */
-export type { Container, Draft, OpenContainer } from "./container";
+export {
+  type Container,
+  type Draft,
+  hasRecordFile,
+  holdsArchives,
+  type OpenContainer,
+  type Shape,
+} from "./container";
+export { DirectoryDraft } from "./directory-draft";
+export { openDirectory } from "./directory-reader";
 export { errnoOf } from "./errors";
 export {
   type FileOps,
@@ -13,7 +22,6 @@ export {
   writeFully,
 } from "./file-ops";
 export type { ReadResult } from "./mover";
-export { linked, notFound } from "./opening";
 export type { Root } from "./root";
 export { serveSinks } from "./serve";
 export { SinkThread } from "./sink-thread";

@@ -1,29 +1,55 @@
 /** What lies in a root. */
 import { parseId, type StoredCheckpoint } from "@holdfast/core";
-import type { Container } from "./container";
-import { ifPresent } from "./file-ops";
+import { type Container, type Shape, shapesOf } from "./container";
+import { type Entry, ifPresent } from "./file-ops";
 import { ATTEMPT_PREFIX, isPlainName } from "./names";
 import type { Root } from "./root";
 
-/** Checkpoints with a commit record; with `all`, every other entry of that kind too, attempts among them. */
+type State = StoredCheckpoint["state"];
+
+/** Checkpoints with a commit record; with `all`, every other entry of those kinds too, attempts among them. */
 export async function listCheckpoints(
   root: Root,
   container: Container,
   all: boolean,
 ): Promise<readonly StoredCheckpoint[]> {
   await root.check(); // a root that vanished under us is not empty
-  const entries = await ifPresent(root.ops.readdir(root.path));
+  const entries = (await ifPresent(root.ops.readdir(root.path))) ?? [];
+  const shapes = [...shapesOf(container)];
   const found: StoredCheckpoint[] = [];
-  for (const { name, kind } of entries ?? []) {
-    if (kind !== container.kind) continue;
-    if (all && name.startsWith(ATTEMPT_PREFIX)) found.push({ id: name, state: "in-progress" });
-    if (!name.endsWith(container.suffix)) continue;
-    const id = name.slice(0, name.length - container.suffix.length);
-    if (!parseId(id)) {
-      if (all && isPlainName(id)) found.push({ id, state: "foreign" });
-    } else if (await container.hasRecord(root, name)) found.push({ id, state: "committed" });
-    // Without a record it is broken, unless it was deleted while we looked.
-    else if (all && (await ifPresent(root.ops.lstat(root.at(name))))) found.push({ id, state: "broken" });
+  for (const entry of entries) {
+    const { name, kind } = entry;
+    if (all && name.startsWith(ATTEMPT_PREFIX) && shapes.some((shape) => shape.kind === kind)) {
+      found.push({ id: name, state: "in-progress" });
+    }
+    for (const shape of shapes) {
+      const id = idOf(entry, shape);
+      const state = id === undefined ? undefined : await stateOf(root, shape, name, id, all);
+      if (id !== undefined && state) found.push({ id, state });
+    }
   }
   return found;
+}
+
+/** What a checkpoint of this shape is called, if its name can be one. */
+function idOf({ name, kind }: Entry, { kind: wanted, suffix }: Shape): string | undefined {
+  if (kind !== wanted || !name.endsWith(suffix)) return undefined;
+  const id = name.slice(0, name.length - suffix.length);
+  return isPlainName(id) ? id : undefined;
+}
+
+/** Undefined for what is not listed. */
+async function stateOf(
+  root: Root,
+  shape: Shape,
+  name: string,
+  id: string,
+  all: boolean,
+): Promise<State | undefined> {
+  const isOurs = parseId(id) !== undefined;
+  if (!(isOurs || all) || !(await shape.owns(root, name))) return undefined;
+  if (!isOurs) return "foreign";
+  if (await shape.hasRecord(root, name)) return "committed";
+  // Without a record it is broken, unless it was deleted while we looked.
+  return all && (await ifPresent(root.ops.lstat(root.at(name)))) ? "broken" : undefined;
 }

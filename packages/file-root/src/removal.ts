@@ -3,32 +3,42 @@
  * when the new name is durable, removed. A crash between leaves what the next sweep takes.
  */
 import { randomBytes } from "node:crypto";
-import { HoldfastError, parseId } from "@holdfast/core";
-import type { Container } from "./container";
+import { type Attempt, parseId } from "@holdfast/core";
+import { type Container, shapesOf } from "./container";
 import { ifPresent } from "./file-ops";
-import { ATTEMPT_PREFIX, LOCK_DRAFT_PREFIX, TRASH_PREFIX } from "./names";
+import { ATTEMPT_PREFIX, LOCK_DRAFT_PREFIX, ordinalIn, TRASH_PREFIX } from "./names";
+import { notFound } from "./not-found";
 import type { Root } from "./root";
 
 /** @throws HoldfastError `CHECKPOINT_NOT_FOUND` */
-export async function deleteCheckpoint(root: Root, { kind, suffix }: Container, id: string): Promise<void> {
-  const name = id + suffix;
-  const stat = parseId(id) && (await ifPresent(root.ops.lstat(root.at(name))));
-  if (stat?.kind !== kind) {
-    throw new HoldfastError(
-      "CHECKPOINT_NOT_FOUND",
-      `there is no checkpoint ${JSON.stringify(id)} in ${root.path}`,
-    );
+export async function deleteCheckpoint(root: Root, container: Container, id: string): Promise<void> {
+  const doomed: string[] = [];
+  for (const shape of parseId(id) ? shapesOf(container) : []) {
+    const name = id + shape.suffix;
+    const stat = await ifPresent(root.ops.lstat(root.at(name)));
+    if (stat?.kind === shape.kind && (await shape.owns(root, name))) doomed.push(name);
   }
-  await removeDurably(root, [name]);
+  if (doomed.length === 0) throw notFound(root, id);
+  await removeDurably(root, doomed);
 }
 
-/** Removes attempts that are not `live`, and what deletions and locks left; returns the names. */
-export async function sweepRoot(root: Root, isLive: (name: string) => boolean): Promise<readonly string[]> {
-  const names = (await root.ops.readdir(root.path)).map(({ name }) => name);
-  const attempts = names.filter((name) => name.startsWith(ATTEMPT_PREFIX) && !isLive(name));
+/** Removes attempts that are not to be kept, and what deletions and locks left; returns the names. */
+export async function sweepRoot(root: Root, isKept: (name: string) => boolean): Promise<readonly string[]> {
+  const names = await namesIn(root);
+  const attempts = names.filter((name) => name.startsWith(ATTEMPT_PREFIX) && !isKept(name));
   const rest = names.filter((name) => name.startsWith(TRASH_PREFIX) || name.startsWith(LOCK_DRAFT_PREFIX));
   await removeDurably(root, attempts, rest);
   return [...attempts, ...rest];
+}
+
+/** Removes the attempts of a run that came before this one. */
+export async function removeEarlier(root: Root, { runId, ordinal }: Attempt): Promise<void> {
+  const isEarlier = (name: string) => (ordinalIn(runId, name) ?? ordinal) < ordinal;
+  await removeDurably(root, (await namesIn(root)).filter(isEarlier));
+}
+
+async function namesIn(root: Root): Promise<readonly string[]> {
+  return (await root.ops.readdir(root.path)).map(({ name }) => name);
 }
 
 async function removeDurably(

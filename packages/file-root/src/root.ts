@@ -2,7 +2,7 @@
 import { dirname, join } from "node:path";
 import { HoldfastError } from "@holdfast/core";
 import { errnoOf, storageError } from "./errors";
-import { type FileOps, ifPresent, type OpenFile, syncDirectory, withFile } from "./file-ops";
+import { type FileOps, ifPresent, makeDirectory, type OpenFile, syncDirectory, withFile } from "./file-ops";
 
 /** What a path gives when a directory on the way is gone, or is no directory. */
 const LOST = new Set(["ENOENT", "ENOTDIR", "ESTALE"]);
@@ -101,16 +101,18 @@ export class Root {
   }
 }
 
-/** Makes a directory and those above it, each durable: a name lasts once the directory it is in was synced. */
+/**
+ * Makes a directory and those above it, each durable: a name lasts once the directory it is in was synced. One that
+ * another rank made a moment ago may not have been.
+ */
 async function makeDirectories(ops: FileOps, path: string): Promise<void> {
   const parent = dirname(path);
   try {
-    await ops.mkdir(path);
+    await makeDirectory(ops, path);
   } catch (error) {
-    if (errnoOf(error) === "EEXIST") return;
     if (errnoOf(error) !== "ENOENT" || parent === path) throw error;
     await makeDirectories(ops, parent);
-    await ops.mkdir(path);
+    await makeDirectory(ops, path);
   }
   await syncDirectory(ops, parent);
 }

@@ -61,19 +61,19 @@ export class SinkHost {
     this.#writers.set(writer, { sink: sink.id, attempt: attemptName(attempt), writer: begun });
   }
 
-  status(sink: SinkRef, attempt: Attempt): Promise<AttemptStatus> {
-    return this.#sink(sink).status(attempt);
+  async status(sink: SinkRef, attempt: Attempt): Promise<AttemptStatus> {
+    const status = await this.#sink(sink).status(attempt);
+    if (status.committed) this.#forget(sink, attempt);
+    return status;
   }
 
-  manifest(sink: SinkRef, attempt: Attempt): Promise<Uint8Array> {
-    return this.#sink(sink).manifest(attempt);
+  manifest(sink: SinkRef, attempt: Attempt, rank: number): Promise<Uint8Array> {
+    return this.#sink(sink).manifest(attempt, rank);
   }
 
   async commit(sink: SinkRef, attempt: Attempt, id: string, files: readonly SmallFile[]): Promise<void> {
     await this.#sink(sink).commit(attempt, id, files);
-    const name = attemptName(attempt);
-    for (const [writer, open] of this.#writers)
-      if (open.sink === sink.id && open.attempt === name) this.#writers.delete(writer);
+    this.#forget(sink, attempt);
   }
 
   list(sink: SinkRef, options: { readonly all?: boolean }): Promise<readonly StoredCheckpoint[]> {
@@ -84,8 +84,8 @@ export class SinkHost {
     return this.#sink(sink).delete(id);
   }
 
-  sweep(sink: SinkRef): Promise<readonly string[]> {
-    return this.#sink(sink).sweep();
+  sweep(sink: SinkRef, options: { readonly except?: string }): Promise<readonly string[]> {
+    return this.#sink(sink).sweep(options);
   }
 
   async close(sink: SinkRef): Promise<void> {
@@ -154,6 +154,13 @@ export class SinkHost {
     const open = this.#readers.get(reader);
     this.#readers.delete(reader);
     await open?.close();
+  }
+
+  /** The writers of an attempt that was committed: nothing is left for them to do. */
+  #forget(sink: SinkRef, attempt: Attempt): void {
+    const name = attemptName(attempt);
+    for (const [writer, open] of this.#writers)
+      if (open.sink === sink.id && open.attempt === name) this.#writers.delete(writer);
   }
 
   #sink({ id, root, nonce }: SinkRef): RootSink {

@@ -6,36 +6,40 @@ import {
   type AttemptWriter,
   type BeginOptions,
   type CheckpointReader,
-  type DigestAlgorithm,
   formatId,
   HoldfastError,
+  isHoldfastError,
   isSafeName,
+  messageOf,
   parseId,
   type Sink,
   type SmallFile,
 } from "@holdfast/core";
-import { RootAttempt } from "./attempt";
+import type { RootAttempt } from "./attempt";
+import { AttemptDirectory } from "./attempt-directory";
+import { BegunAttempts } from "./begun";
 import { refuseExisting } from "./commit";
 import type { Container } from "./container";
-import { errnoOf } from "./errors";
 import type { FileOps } from "./file-ops";
 import { listCheckpoints } from "./listing";
-import { RootLock } from "./lock";
-import { attemptName } from "./names";
+import { attemptName, ordinalIn } from "./names";
 import { openCheckpoint } from "./opening";
 import type { Owner } from "./owner";
-import { deleteCheckpoint, sweepRoot } from "./removal";
+import { deleteCheckpoint, removeEarlier, sweepRoot } from "./removal";
 import { Root } from "./root";
+import { Tenancy } from "./tenancy";
 
 export const CAPABILITIES = {
   read: true,
   list: true,
   delete: true,
-  ranks: false,
+  ranks: true,
   sharedMemory: true,
   gathers: true,
   digests: ["xxh64", "sha256"],
 } as const;
+
+const NOTHING: AttemptStatus = { finished: [], failed: [], committed: false };
 
 /** What `threadedSink` puts on a thread; it works on any. */
 export class RootSink implements Sink {
@@ -43,67 +47,70 @@ export class RootSink implements Sink {
   readonly protocol = 1;
   readonly capabilities = CAPABILITIES;
   readonly #root: Root;
-  /** Those that are over stay until the next `begin`, so that `status` knows how they ended. */
-  readonly #attempts = new Map<string, RootAttempt>();
-  /** Those whose drafts are being made. */
-  readonly #beginning = new Set<string>();
-  #lock: RootLock | undefined;
-  /** Whoever takes the lock or gives it back waits for those before. */
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #tenancy: Tenancy;
+  readonly #begun: BegunAttempts;
 
   constructor(
     private readonly container: Container,
     root: string,
     ops: FileOps,
-    private readonly describe: () => Promise<Owner>,
+    describe: () => Promise<Owner>,
   ) {
     this.name = container.name;
     this.#root = new Root(resolve(root), ops);
+    this.#tenancy = new Tenancy(this.#root, describe);
+    this.#begun = new BegunAttempts(this.#root, container);
   }
 
   async begin(attempt: Attempt, rank: number, options?: BeginOptions): Promise<AttemptWriter> {
     options?.signal?.throwIfAborted();
-    if (rank !== 0 || attempt.worldSize !== 1) {
-      throw new HoldfastError("UNSUPPORTED", `${this.name} keeps checkpoints of one rank so far`);
-    }
-    const name = attemptName(attempt);
-    if (!isSafeName(attempt.runId) || !parseId(formatId({ step: attempt.step, revision: 1 }))) {
-      throw new HoldfastError("INVALID_ARGUMENT", `${JSON.stringify(name)} cannot be a file's name`);
-    }
+    const name = checkedName(attempt, rank);
     return this.#root.guard(`begin ${name}`, "write", async () => {
-      await this.#takeLock({ createRoot: true });
-      await this.#refuseWhatCannotFit(attempt.step, options?.byteLength ?? 0);
-      options?.signal?.throwIfAborted();
-      return this.#start(name, options?.digest);
+      try {
+        if (rank === 0) await this.#tenancy.lock({ create: true });
+        else await this.#tenancy.join({ create: true });
+        await this.#refuseWhatCannotFit(attempt.step, options?.byteLength ?? 0);
+        options?.signal?.throwIfAborted();
+        if (rank === 0 && attempt.worldSize > 1) await removeEarlier(this.#root, attempt);
+        return await this.#begun.start(attempt, rank, options?.digest);
+      } catch (error) {
+        // Not for a call that was wrong: the attempt may be going on.
+        const isTold = rank === 0 && attempt.worldSize > 1 && !isHoldfastError(error, "INVALID_ARGUMENT");
+        if (isTold) await this.#tellOthers(attempt, messageOf(error)).catch(() => {}); // `error` says more
+        throw error;
+      }
     });
   }
 
-  async status(attempt: Attempt): Promise<AttemptStatus> {
-    return (
-      this.#attempts.get(attemptName(attempt))?.status() ?? { finished: [], failed: [], committed: false }
-    );
+  status(attempt: Attempt): Promise<AttemptStatus> {
+    return this.#root.guard(`look at ${attemptName(attempt)}`, "read", async () => {
+      return (await this.#lookAt(attempt)?.status()) ?? NOTHING;
+    });
   }
 
-  async manifest(attempt: Attempt): Promise<Uint8Array> {
+  manifest(attempt: Attempt, rank: number): Promise<Uint8Array> {
     const name = attemptName(attempt);
-    const manifest = this.#attempts.get(name)?.manifest();
-    if (manifest) return manifest;
-    throw new HoldfastError("SINK_FAILED", `${name} is not under way here`);
+    return this.#root.guard(`read a manifest of ${name}`, "read", async () => {
+      const manifest = await this.#lookAt(attempt)?.manifest(rank);
+      if (manifest) return manifest;
+      throw new HoldfastError("SINK_FAILED", `${name} is not under way here`);
+    });
   }
 
   commit(attempt: Attempt, id: string, files: readonly SmallFile[]): Promise<void> {
-    const name = attemptName(attempt);
     return this.#root.guard(`commit ${id}`, "write", async () => {
       if (!isSafeName(id)) {
         throw new HoldfastError("INVALID_ARGUMENT", `${JSON.stringify(id)} cannot be a checkpoint's name`);
       }
-      const to = id + this.container.suffix;
-      await refuseExisting(this.#root, to);
-      const writer = this.#attempts.get(name);
+      await refuseExisting(this.#root, this.container, id);
+      const writer = this.#begun.find(attempt, 0);
       if (!writer) {
-        throw new HoldfastError("SINK_FAILED", `${name} cannot become ${id}: it is not under way here`);
+        const problem = `${attemptName(attempt)} cannot become ${id}: it is not under way here`;
+        throw new HoldfastError("SINK_FAILED", problem);
       }
-      await writer.commit(id, to, files, async () => (await this.#lock?.isHeld()) ?? false);
+      const { whole, ranks } = this.container;
+      const to = id + (attempt.worldSize === 1 ? whole : ranks).suffix;
+      await writer.commit(id, to, files, () => this.#tenancy.isLocked());
     });
   }
 
@@ -119,67 +126,43 @@ export class RootSink implements Sink {
 
   delete(id: string): Promise<void> {
     return this.#root.guard(`delete ${id}`, "write", async () => {
-      await this.#takeLock({ createRoot: false });
+      await this.#tenancy.lock({ create: false });
       await deleteCheckpoint(this.#root, this.container, id);
     });
   }
 
-  sweep(): Promise<readonly string[]> {
+  sweep({ except }: { readonly except?: string } = {}): Promise<readonly string[]> {
     return this.#root.guard("sweep", "write", async () => {
-      if (!(await this.#takeLock({ createRoot: false }))) return [];
-      return sweepRoot(
-        this.#root,
-        (name) => this.#beginning.has(name) || (this.#attempts.get(name)?.live ?? false),
-      );
+      if (!(await this.#tenancy.lock({ create: false }))) return [];
+      const isExcepted = (name: string) => except !== undefined && ordinalIn(except, name) !== undefined;
+      return sweepRoot(this.#root, (name) => this.#begun.isLive(name) || isExcepted(name));
     });
   }
 
   /** Attempts that were not aborted are left to a sweep. */
   close(): Promise<void> {
-    const closed = this.#turn.then(async () => {
-      const attempts = [...this.#attempts.values()];
-      const lock = this.#lock;
-      this.#attempts.clear();
-      this.#lock = undefined;
-      const done = await Promise.allSettled(attempts.map((attempt) => attempt.abandon()));
-      done.push(...(await Promise.allSettled([lock?.release(), this.#root.release()])));
-      for (const result of done) if (result.status === "rejected") throw result.reason;
-    });
-    this.#turn = closed.catch(() => {}); // whoever called gets the error
-    return this.#root.guard("close", "write", () => closed);
+    return this.#root.guard("close", "write", () => this.#tenancy.end(() => this.#begun.abandon()));
   }
 
-  /** Makes sure that this sink holds the root and its lock; false if there is no root. */
-  #takeLock({ createRoot }: { createRoot: boolean }): Promise<boolean> {
-    const taken = this.#turn.then(async () => {
-      if (!(await this.#root.hold(createRoot))) return false;
-      if (this.#lock && !(await this.#lock.isHeld())) {
-        const lost = this.#lock;
-        this.#lock = undefined;
-        await lost.release();
-      }
-      this.#lock ??= await RootLock.acquire(this.#root, await this.describe());
-      return true;
-    });
-    this.#turn = taken.catch(() => {}); // whoever called gets the error
-    return taken;
+  /** Of several ranks others may see what was not begun here. */
+  #lookAt(attempt: Attempt): Pick<RootAttempt, "status" | "manifest"> | undefined {
+    const begun = this.#begun.find(attempt);
+    return begun || attempt.worldSize === 1 ? begun : this.#directoryOf(attempt);
   }
 
-  async #start(name: string, algorithm: DigestAlgorithm | undefined): Promise<AttemptWriter> {
-    for (const [other, { live }] of this.#attempts) if (!live) this.#attempts.delete(other);
-    const begunBefore = (cause?: unknown) =>
-      new HoldfastError("INVALID_ARGUMENT", `${name} was begun before: a run counts its attempts`, { cause });
-    if (this.#attempts.has(name) || this.#beginning.has(name)) throw begunBefore();
-    this.#beginning.add(name); // before it exists, so that no sweep takes it
+  #directoryOf(attempt: Attempt): AttemptDirectory {
+    return new AttemptDirectory(this.#root, this.container.whole, attempt);
+  }
+
+  /** Rank 0 cannot begin: the others need not wait for it. */
+  async #tellOthers(attempt: Attempt, reason: string): Promise<void> {
+    await this.#tenancy.join({ create: true });
+    const directory = this.#directoryOf(attempt);
+    await directory.join();
     try {
-      const draft = await this.container.create(this.#root, name);
-      const writer = new RootAttempt(this.#root, name, draft, algorithm);
-      this.#attempts.set(name, writer);
-      return writer;
-    } catch (error) {
-      throw errnoOf(error) === "EEXIST" ? begunBefore(error) : error;
+      await directory.mark(0, reason);
     } finally {
-      this.#beginning.delete(name);
+      await directory.close();
     }
   }
 
@@ -191,4 +174,16 @@ export class RootSink implements Sink {
       `step ${step} needs ${needed} bytes, and ${this.#root.path} has ${free} free. Free space, or keep fewer checkpoints.`,
     );
   }
+}
+
+/** @throws HoldfastError `INVALID_ARGUMENT` for what can be no attempt, or no rank of it */
+function checkedName(attempt: Attempt, rank: number): string {
+  const name = attemptName(attempt);
+  if (!isSafeName(attempt.runId) || !parseId(formatId({ step: attempt.step, revision: 1 }))) {
+    throw new HoldfastError("INVALID_ARGUMENT", `${JSON.stringify(name)} cannot be a file's name`);
+  }
+  if (!Number.isInteger(rank) || rank < 0 || rank >= attempt.worldSize) {
+    throw new HoldfastError("INVALID_ARGUMENT", `rank ${rank} is none of ${attempt.worldSize}`);
+  }
+  return name;
 }

@@ -74,8 +74,8 @@ class ThreadedSink implements Sink {
     return this.thread.call("status", this.#ref, attempt);
   }
 
-  manifest(attempt: Attempt): Promise<Uint8Array> {
-    return this.thread.call("manifest", this.#ref, attempt);
+  manifest(attempt: Attempt, rank: number): Promise<Uint8Array> {
+    return this.thread.call("manifest", this.#ref, attempt, rank);
   }
 
   commit(attempt: Attempt, id: string, files: readonly SmallFile[]): Promise<void> {
@@ -96,8 +96,8 @@ class ThreadedSink implements Sink {
     return this.thread.call("delete", this.#ref, id);
   }
 
-  sweep(): Promise<readonly string[]> {
-    return this.thread.call("sweep", this.#ref);
+  sweep(options: { readonly except?: string } = {}): Promise<readonly string[]> {
+    return this.thread.call("sweep", this.#ref, options);
   }
 
   async close(): Promise<void> {

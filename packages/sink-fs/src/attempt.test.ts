@@ -75,8 +75,8 @@ describe("an attempt", () => {
   });
 
   test.each([
-    ["several ranks", { ...attemptAt(1), worldSize: 2 }, 0, "UNSUPPORTED"],
-    ["another rank than 0", attemptAt(1), 1, "UNSUPPORTED"],
+    ["a rank beyond its world", { ...attemptAt(1), worldSize: 2 }, 2, "INVALID_ARGUMENT"],
+    ["another rank than 0, where there is one", attemptAt(1), 1, "INVALID_ARGUMENT"],
     ["a run that is no name", { ...attemptAt(1), runId: "../run" }, 0, "INVALID_ARGUMENT"],
     ["a step that is none", { ...attemptAt(1), step: -1 }, 0, "INVALID_ARGUMENT"],
   ])("is not begun for %s", async (_, attempt, rank, code) => {

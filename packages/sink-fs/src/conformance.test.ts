@@ -16,6 +16,7 @@ sinkConformance(
       return {
         sink: fsSink(root),
         reopen: async () => fsSink(root),
+        join: async () => fsSink(root),
         dispose: () => rm(directory, { recursive: true }),
       };
     },

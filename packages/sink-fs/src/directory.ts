@@ -1,19 +1,27 @@
-/** A checkpoint as a directory of files. */
-import { RECORD_FILE } from "@holdfast/core";
-import { type Container, ifPresent } from "@holdfast/file-root";
-import { DirectoryDraft } from "./directory-draft";
-import { openDirectory } from "./reader";
+/** A checkpoint as a directory of files: of several ranks too, each in a directory in it. */
+import {
+  type Container,
+  DirectoryDraft,
+  hasRecordFile,
+  holdsArchives,
+  openDirectory,
+  type Shape,
+} from "@holdfast/file-root";
+
+const FILES: Shape = {
+  kind: "directory",
+  suffix: "",
+  owns: async (root, name) => !(await holdsArchives(root, name)),
+  open: openDirectory,
+  hasRecord: hasRecordFile,
+};
 
 export const DIRECTORY: Container = {
   name: "fs",
-  kind: "directory",
-  suffix: "",
   async create(root, name) {
     await root.ops.mkdir(root.at(name));
     return new DirectoryDraft(root, name);
   },
-  open: openDirectory,
-  async hasRecord(root, name) {
-    return (await ifPresent(root.ops.lstat(root.at(name, RECORD_FILE))))?.kind === "file";
-  },
+  whole: FILES,
+  ranks: FILES,
 };

@@ -4,6 +4,7 @@ import {
   FaultyFileOps,
   faultSuite,
   RootSink,
+  rankFaultSuite,
   save,
   savedContent,
   temporaryDirectory,
@@ -14,6 +15,7 @@ import { DIRECTORY } from "./directory";
 const FIRST = "step-00000001";
 
 faultSuite(DIRECTORY);
+rankFaultSuite(DIRECTORY);
 
 test("everything is synced before the rename, and the root after it", async () => {
   const root = join(await temporaryDirectory(), "made", "checkpoints");

@@ -123,7 +123,7 @@ describe("opening", () => {
       for (const name of ["model.safetensors", "new.bin"]) await writeFile(join(other, name), "new");
       const outcomes: unknown[] = [];
       // At each operation of opening and reading it, but those before it is open, which would find the new one alone.
-      for (let at = 2, happened = true; happened; at++) {
+      for (let at = 3, happened = true; happened; at++) {
         happened = false;
         const ops = new FaultyFileOps(async ({ index }) => {
           if (index !== at) return undefined;

@@ -1,14 +1,14 @@
-/** A checkpoint as an archive: one file of the root. */
+/** A checkpoint as an archive, one file of the root; of several ranks, a directory of one archive a rank. */
 import { isHoldfastError, RECORD_FILE } from "@holdfast/core";
-import { type Container, ifPresent } from "@holdfast/file-root";
+import { type Container, hasRecordFile, holdsArchives, ifPresent, type Shape } from "@holdfast/file-root";
 import { ArchiveDraft } from "./archive-draft";
 import { openArchive } from "./archive-reader";
+import { openArchives } from "./archives-reader";
 
-export const ARCHIVE: Container = {
-  name: "tar",
+const WHOLE: Shape = {
   kind: "file",
   suffix: ".tar",
-  create: async (root, name) => new ArchiveDraft(await root.ops.open(root.at(name), "create")),
+  owns: async () => true,
   open: openArchive,
   async hasRecord(root, name) {
     try {
@@ -21,4 +21,19 @@ export const ARCHIVE: Container = {
       throw error;
     }
   },
+};
+
+const RANKS: Shape = {
+  kind: "directory",
+  suffix: "",
+  owns: holdsArchives,
+  open: openArchives,
+  hasRecord: hasRecordFile,
+};
+
+export const ARCHIVE: Container = {
+  name: "tar",
+  create: async (root, name) => new ArchiveDraft(await root.ops.open(root.at(name), "create")),
+  whole: WHOLE,
+  ranks: RANKS,
 };

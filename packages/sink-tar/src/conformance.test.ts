@@ -17,6 +17,7 @@ sinkConformance(
       return {
         sink: tarSink(root),
         reopen: async () => tarSink(root),
+        join: async () => tarSink(root),
         dispose: () => rm(directory, { recursive: true }),
       };
     },

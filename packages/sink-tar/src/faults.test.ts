@@ -4,6 +4,7 @@ import {
   FaultyFileOps,
   faultSuite,
   RootSink,
+  rankFaultSuite,
   save,
   temporaryDirectory,
 } from "@holdfast/file-root/testing";
@@ -11,6 +12,7 @@ import { expect, test } from "vitest";
 import { ARCHIVE } from "./archive";
 
 faultSuite(ARCHIVE);
+rankFaultSuite(ARCHIVE);
 
 test("everything is synced before the record is written, the record before it is named, and the root after it", async () => {
   const root = join(await temporaryDirectory(), "checkpoints");

@@ -4,8 +4,9 @@ import { type ErrorCode, HoldfastError, type Sink } from "@holdfast/core";
 import { describe, expect, test } from "vitest";
 import type { Container } from "../container";
 import { nodeFileOps } from "../node-file-ops";
-import { describeOwner, type Owner } from "../owner";
+import { describeOwner } from "../owner";
 import { RootSink } from "../sink";
+import { atEachOperation, deadOwner, outcomeOf } from "./at-each-operation";
 import { type Fault, FaultyFileOps, failFrom, failOnce } from "./faulty-file-ops";
 import { contentOf, idsOf, MEMORY, namesIn, save, savedContent, temporaryDirectory } from "./save";
 
@@ -18,30 +19,11 @@ const CODES: Readonly<Record<string, readonly ErrorCode[]>> = {
   EACCES: ["READ_ONLY"],
 };
 
-/** An owner of this machine whose process is gone: pids end at 2^22 there. */
-async function deadOwner(): Promise<Owner> {
-  return { ...(await describeOwner()), pid: 2 ** 22 + 1, started: "1" };
-}
-
-function outcomeOf(work: Promise<unknown>): Promise<unknown> {
-  return work.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-}
-
-/** Runs `body` with a fault at operation 0, 1, 2 … until there was none to make. */
-async function atEachOperation(body: (index: number) => Promise<{ faults: number }>): Promise<number> {
-  for (let index = 0; ; index++) {
-    if ((await body(index)).faults === 0) return index;
-  }
-}
-
 /** Registers the cases. They take a fault to each operation of a save in turn, so that there are many. */
 export function faultSuite(container: Container): void {
   const openSink = (root: string): Sink => new RootSink(container, root, nodeFileOps, describeOwner);
   /** The names in the root of these checkpoints. */
-  const entriesOf = (ids: readonly (string | undefined)[]) => ids.map((id) => id + container.suffix);
+  const entriesOf = (ids: readonly (string | undefined)[]) => ids.map((id) => id + container.whole.suffix);
 
   /** A root with one good checkpoint in it. */
   async function rootWithCheckpoint(): Promise<string> {
@@ -185,7 +167,8 @@ export function faultSuite(container: Container): void {
       let named = false;
       const ops = new FaultyFileOps(({ name, path }) => {
         const fails = named && (name === "rename" || (name === "sync" && path === root));
-        named ||= (name === "rename" || name === "link") && path.endsWith(`${SECOND}${container.suffix}`);
+        named ||=
+          (name === "rename" || name === "link") && path.endsWith(`${SECOND}${container.whole.suffix}`);
         return fails ? { errno: "EIO", when: "before" } : undefined;
       });
       const sink = new RootSink(container, root, ops, describeOwner);

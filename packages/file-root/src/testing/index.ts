@@ -4,6 +4,7 @@ export { describeOwner, livenessOf, type Owner } from "../owner";
 export { RootSink } from "../sink";
 export { faultSuite } from "./fault-suite";
 export { FaultyFileOps, type Operation } from "./faulty-file-ops";
+export { rankFaultSuite } from "./rank-fault-suite";
 export {
   attemptAt,
   bytesOf,
@@ -15,6 +16,9 @@ export {
   namesIn,
   save,
   savedContent,
+  smallFiles,
   temporaryDirectory,
+  writeFiles,
 } from "./save";
+export { beginRanks, filesOfRank, rankAttempt, savedByRanks, saveRanks } from "./save-ranks";
 export { system } from "./system";

@@ -3,7 +3,14 @@ import { existsSync } from "node:fs";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Attempt, type Chunk, formatId, type Sink } from "@holdfast/core";
+import {
+  type Attempt,
+  type AttemptWriter,
+  type Chunk,
+  formatId,
+  type Sink,
+  type SmallFile,
+} from "@holdfast/core";
 import { onTestFinished } from "vitest";
 
 /** Where a sync costs nothing, for tests that are not about what a disk does with it. */
@@ -16,7 +23,7 @@ export async function temporaryDirectory(parent = tmpdir()): Promise<string> {
   return directory;
 }
 
-type Files = Readonly<Record<string, Uint8Array>>;
+export type Files = Readonly<Record<string, Uint8Array>>;
 
 /** Files of some lengths in some directories, other bytes for each seed. */
 export function exampleFiles(seed: number): Files {
@@ -62,20 +69,11 @@ export async function save(sink: Sink, step: number, files = exampleFiles(step))
   const attempt = attemptAt(step);
   const id = formatId({ step, revision: 1 });
   const byteLength = Object.values(files).reduce((sum, bytes) => sum + bytes.byteLength, 0);
-  const lender = new Lender();
   const writer = await sink.begin(attempt, 0, { byteLength });
   try {
-    for (const [path, bytes] of Object.entries(files)) {
-      const plan = { path, byteLength: bytes.byteLength, blockEnds: [] };
-      await writer.write(plan, lender.chunks(bytes)).finally(() => {
-        if (lender.held > 0) throw new Error(`${lender.held} chunks were kept`);
-      });
-    }
+    await writeFiles(writer, files);
     await writer.finish(Buffer.from(`{"manifest":${step}}`));
-    await sink.commit(attempt, id, [
-      { path: "sharding_meta.json", bytes: Buffer.from("{}") },
-      { path: "checkpoint.json", bytes: Buffer.from(`{"record":${step}}`) },
-    ]);
+    await sink.commit(attempt, id, smallFiles(step));
   } catch (error) {
     await writer.abort().catch(() => {}); // what led here is what the test looks at
     throw error;
@@ -83,8 +81,26 @@ export async function save(sink: Sink, step: number, files = exampleFiles(step))
   return id;
 }
 
+export async function writeFiles(writer: AttemptWriter, files: Files): Promise<void> {
+  const lender = new Lender();
+  for (const [path, bytes] of Object.entries(files)) {
+    const plan = { path, byteLength: bytes.byteLength, blockEnds: [] };
+    await writer.write(plan, lender.chunks(bytes)).finally(() => {
+      if (lender.held > 0) throw new Error(`${lender.held} chunks were kept`);
+    });
+  }
+}
+
+/** What rank 0 adds to a commit, the record last. */
+export function smallFiles(step: number): readonly SmallFile[] {
+  return [
+    { path: "sharding_meta.json", bytes: Buffer.from("{}") },
+    { path: "checkpoint.json", bytes: Buffer.from(`{"record":${step}}`) },
+  ];
+}
+
 /** Files by path, their bytes in base64: strings are compared at once. */
-type Content = Readonly<Record<string, string>>;
+export type Content = Readonly<Record<string, string>>;
 
 /** What `save` stored at `step`. */
 export function savedContent(step: number, files = exampleFiles(step)): Content {
@@ -92,8 +108,7 @@ export function savedContent(step: number, files = exampleFiles(step)): Content 
   return {
     ...Object.fromEntries(bytes),
     "manifest.json": toBase64(Buffer.from(`{"manifest":${step}}`)),
-    "sharding_meta.json": toBase64(Buffer.from("{}")),
-    "checkpoint.json": toBase64(Buffer.from(`{"record":${step}}`)),
+    ...Object.fromEntries(smallFiles(step).map(({ path, bytes }) => [path, toBase64(bytes)])),
   };
 }
 
@@ -113,7 +128,7 @@ export async function contentOf(sink: Sink, id: string): Promise<Content> {
   }
 }
 
-function toBase64(bytes: Uint8Array): string {
+export function toBase64(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("base64");
 }
 

@@ -8,6 +8,11 @@ export interface SinkFixture {
    * the sink can read or delete.
    */
   reopen?(): Promise<Sink>;
+  /**
+   * Another sink on the same storage while the first is open: what a rank has in a process of its own. Needed where
+   * the sink takes several ranks.
+   */
+  join?(): Promise<Sink>;
   /** Removes the storage. The sinks were closed before. */
   dispose?(): Promise<void>;
 }
@@ -27,6 +32,8 @@ export interface SinkContext {
   readonly sink: Sink;
   /** Closes the sink, as a process that ends does, and opens another on the same storage. */
   restart(): Promise<Sink>;
+  /** Opens another sink on the same storage, as the process of another rank does. */
+  join(): Promise<Sink>;
 }
 
 /** Registers the cases of one group. */
@@ -50,6 +57,12 @@ export async function runSinkCase(
           throw new Error("the fixture needs `reopen`, because this sink can read or delete");
         await fixture.sink.close();
         const sink = await fixture.reopen();
+        opened.push(sink);
+        return sink;
+      },
+      async join() {
+        if (!fixture.join) throw new Error("the fixture needs `join`, because this sink takes several ranks");
+        const sink = await fixture.join();
         opened.push(sink);
         return sink;
       },

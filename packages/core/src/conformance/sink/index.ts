@@ -7,7 +7,9 @@ import { declaration } from "./declaration";
 import { deleting } from "./deleting";
 import { digests } from "./digests";
 import { failing } from "./failing";
+import { failingRanks } from "./failing-ranks";
 import { runSinkCase, type SinkCases, type SinkSuite } from "./fixture";
+import { ranks } from "./ranks";
 import { reading } from "./reading";
 import { writing } from "./writing";
 
@@ -28,6 +30,8 @@ export function sinkConformance(runner: TestRunner, suite: SinkSuite): void {
     ["committing", committing, true],
     ["attempts", attempts, true],
     ["aborting", aborting, true],
+    ["ranks", ranks, capabilities.ranks],
+    ["ranks that fail", failingRanks, capabilities.ranks],
     ["reading", reading, capabilities.read],
     ["deleting", deleting, capabilities.delete],
     ["closing", closing, true],

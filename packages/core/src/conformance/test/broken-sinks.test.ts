@@ -12,6 +12,7 @@ import {
   mixing,
   readers,
   releaseEarly,
+  statuses,
   takeWhatComes,
   writers,
   writing,
@@ -195,6 +196,98 @@ const BROKEN: [what: string, rule: RegExp, breaks: BreakSink][] = [
     (s) => ({ ...s, begin: (attempt, rank) => s.begin(attempt, rank) }),
   ],
   [
+    "shows a rank its own part only",
+    /`status` names the ranks/,
+    statuses((status) => ({ ...status, finished: status.finished.slice(0, 1) })),
+  ],
+  [
+    "shows ranks in any order",
+    /`status` names the ranks/,
+    statuses((status) => ({ ...status, finished: [...status.finished].reverse() })),
+  ],
+  [
+    "gives every rank the manifest of rank 0",
+    /`manifest` gives each rank's own/,
+    (s) => ({ ...s, manifest: (attempt) => s.manifest(attempt, 0) }),
+  ],
+  [
+    "commits without a rank",
+    /before every rank has finished/,
+    (s) => ({
+      ...s,
+      async commit(attempt, id, files) {
+        const { finished } = await s.status(attempt);
+        for (let rank = 0; rank < attempt.worldSize; rank++)
+          if (attempt.worldSize > 1 && !finished.includes(rank))
+            await (await s.begin(attempt, rank)).finish();
+        await s.commit(attempt, id, files);
+      },
+    }),
+  ],
+  [
+    "commits with a rank too many",
+    /a rank beyond the world/,
+    (s) => ({
+      ...s,
+      async commit(attempt, id, files) {
+        const { finished } = await s.status(attempt);
+        const worldSize = attempt.worldSize === 1 ? 1 : Math.max(finished.length, attempt.worldSize);
+        await s.commit({ ...attempt, worldSize }, id, files);
+      },
+    }),
+  ],
+  [
+    "tells ranks at different steps apart",
+    /alone say which attempt/,
+    mixing((attempt) =>
+      attempt.worldSize === 1 ? attempt : { ...attempt, runId: `${attempt.runId}-${attempt.step}` },
+    ),
+  ],
+  [
+    "mixes attempts of several ranks",
+    /of several ranks do not mix/,
+    mixing((attempt) => (attempt.worldSize === 1 ? attempt : { ...attempt, runId: "any", ordinal: 1 })),
+  ],
+  [
+    "hides marks from the others",
+    /a mark says to every rank/,
+    statuses((status) => ({ ...status, failed: status.failed.filter(({ rank }) => rank === 0) })),
+  ],
+  [
+    "removes what has finished",
+    /`abort` after `finish` removes nothing/,
+    (s) =>
+      writers((writer, attempt) => ({
+        ...writer,
+        abort: async () => {
+          await writer.abort();
+          if (attempt.worldSize > 1) await s.begin(attempt, 1);
+        },
+      }))(s),
+  ],
+  [
+    "goes on with an attempt that is over",
+    /tells a rank that its attempt is over/,
+    (s) => ({
+      ...s,
+      status: (attempt) => s.status(attempt).catch(() => ({ finished: [], failed: [], committed: false })),
+    }),
+  ],
+  [
+    "leaves earlier attempts",
+    /`begin` of rank 0 removes|tells a rank that its attempt is over/,
+    (s) => ({
+      ...s,
+      begin: async (attempt, rank, options) => {
+        const writer = await s.begin(attempt, rank, options);
+        const isNext = attempt.worldSize > 1 && attempt.ordinal > 1 && rank === 0;
+        if (isNext) await s.begin({ ...attempt, ordinal: attempt.ordinal - 1 }, 1);
+        return writer;
+      },
+    }),
+  ],
+  ["sweeps its own run", /spares attempts of the run/, (s) => ({ ...s, sweep: () => s.sweep() })],
+  [
     "loses everything at `close`",
     /every committed checkpoint/,
     (s) => ({
@@ -211,7 +304,7 @@ test.each(BROKEN)("a sink that %s", async (_, rule, breaks) => {
   const capabilities = memorySink().capabilities;
   const create = async () => {
     const sink = breaks(memorySink());
-    return { sink, reopen: async () => sink };
+    return { sink, reopen: async () => sink, join: async () => sink };
   };
   const cases = casesOf((runner) => sinkConformance(runner, { name: "broken", capabilities, create }));
   expect((await failuresUntil(rule, cases)).at(-1)).toMatch(rule);

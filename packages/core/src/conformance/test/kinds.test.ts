@@ -44,7 +44,7 @@ function suiteOf(name: string, wrap: (sink: Sink) => Sink) {
     capabilities: wrap(memorySink()).capabilities,
     async create() {
       const sink = wrap(memorySink());
-      return { sink, reopen: async () => sink };
+      return { sink, reopen: async () => sink, join: async () => sink };
     },
   };
 }

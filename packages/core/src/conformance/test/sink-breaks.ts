@@ -1,6 +1,14 @@
 /** Ways to break a sink that works, by wrapping it. */
 import { HoldfastError } from "../../errors";
-import type { Attempt, AttemptWriter, CheckpointReader, Chunk, FilePlan, Sink } from "../../sink";
+import type {
+  Attempt,
+  AttemptStatus,
+  AttemptWriter,
+  CheckpointReader,
+  Chunk,
+  FilePlan,
+  Sink,
+} from "../../sink";
 
 export type BreakSink = (sink: Sink) => Sink;
 type Write = AttemptWriter["write"];
@@ -20,6 +28,17 @@ export function writing(
 
 export function readers(breaks: (reader: CheckpointReader, sink: Sink) => CheckpointReader): BreakSink {
   return (sink) => ({ ...sink, open: async (id) => breaks(await sink.open(id), sink) });
+}
+
+/** Of several ranks. */
+export function statuses(breaks: (status: AttemptStatus) => AttemptStatus): BreakSink {
+  return (sink) => ({
+    ...sink,
+    status: async (attempt) => {
+      const status = await sink.status(attempt);
+      return attempt.worldSize === 1 ? status : breaks(status);
+    },
+  });
 }
 
 export function mixing(merge: (attempt: Attempt) => Attempt): BreakSink {

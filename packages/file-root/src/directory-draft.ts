@@ -1,13 +1,7 @@
-/** A checkpoint's directory that is being written. */
-import {
-  type Draft,
-  type FileStream,
-  type OpenFile,
-  type Root,
-  type StreamPlan,
-  syncDirectory,
-  writeFully,
-} from "@holdfast/file-root";
+/** A directory of a checkpoint's files that is being written. */
+import type { Draft } from "./container";
+import { type FileStream, type OpenFile, type StreamPlan, syncDirectory, writeFully } from "./file-ops";
+import type { Root } from "./root";
 
 /**
  * Files stay open from their last write to their sync, because a disk's error is told to those who have the

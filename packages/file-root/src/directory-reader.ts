@@ -1,16 +1,10 @@
 /** Reads a checkpoint's directory, or one of its shape that others wrote. */
 import type { BlocksToDigest, StoredFile } from "@holdfast/core";
-import {
-  type FileOps,
-  ifPresent,
-  linked,
-  notFound,
-  type OpenContainer,
-  type OpenFile,
-  type ReadResult,
-  type Root,
-  withFile,
-} from "@holdfast/file-root";
+import type { OpenContainer } from "./container";
+import { type FileOps, ifPresent, type OpenFile, withFile } from "./file-ops";
+import type { ReadResult } from "./mover";
+import { linked, notFound } from "./not-found";
+import type { Root } from "./root";
 
 /** Half of what macOS allows a process by default. Files beyond are opened for each read. */
 const MAX_OPEN_FILES = 128;

@@ -129,7 +129,10 @@ describe("ranks", () => {
     const [zero, one] = await failures(saves);
     expect(one).toBe("committed"); // settled, and not rejected: aborted
     expect((await saves[1]?.committed)?.outcome).toBe("aborted");
-    expect(zero).toMatchObject({ code: "RANK_FAILED", message: expect.stringContaining("rank 1 failed") });
+    expect(zero).toMatchObject({
+      code: "RANK_FAILED",
+      message: expect.stringContaining("rank 1 failed: its save was aborted"),
+    });
   });
 
   test("one that never saves is named at the deadline", async () => {

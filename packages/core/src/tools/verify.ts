@@ -35,8 +35,8 @@ export interface Verification {
 /**
  * Reads every byte of a checkpoint, of every rank, and checks every digest and rule. A record or a manifest that
  * cannot be used ends it, because nothing can be checked without; so do those of a newer version, which this one
- * cannot judge: the problem's code is then `SCHEMA_TOO_NEW`, or `UNSUPPORTED` for several ranks' directories of boostr's. What has one of Holdfast's ids
- * needs a record, and what has another name may be boostr's or Hugging Face's.
+ * cannot judge: the problem's code is then `SCHEMA_TOO_NEW`. What has one of Holdfast's ids needs a record, and what
+ * has another name may be boostr's or Hugging Face's.
  * @throws HoldfastError `CHECKPOINT_NOT_FOUND`; `SINK_FAILED` if the storage fails; `BUDGET_TOO_SMALL`; `UNSUPPORTED`
  *   if the sink cannot read; the signal's reason
  */

@@ -1,11 +1,14 @@
 /** What boostr's own tests of several ranks mean, by their names, and what it loses and we do not. */
 import { describe, expect, test } from "vitest";
 import { f32, metaOf, oldMetaOf, type TheirRank, theirRanks } from "./boostr-kit";
+import { AsyncCheckpointer } from "./checkpointer";
 import { MiB } from "./chunk-pool";
 import { type Files, filesOf, jsonIn, openOn, utf8, withDirectories } from "./damage-kit";
+import { hostBackend } from "./host-backend";
 import type { HostTensor } from "./host-tensor";
 import { memorySink } from "./memory-sink";
 import type { Loaded } from "./restore";
+import { tensorParallel } from "./sharding/policies";
 import { convertCheckpoint } from "./tools/convert/convert";
 import { inspectCheckpoint } from "./tools/inspect";
 import { listCheckpoints } from "./tools/list";
@@ -147,6 +150,40 @@ describe("consolidate tensor parallel", () => {
     const absent = theirRanks(parallelMeta, [first, { model: {} }] as readonly TheirRank[]);
     expect(await refusal(absent)).toMatchObject(corrupt("no rank has written slice 1 of the 2", "attn.wq"));
   });
+});
+
+test("as many ranks restore it as they saved it, and others as evenly as can be", async () => {
+  const slices = [f32([1, 2], 1, 2), f32([3, 2], 3, 4, 5, 6, 7, 8)] as const;
+  const saved = slices.map((w) => ({ model: { w }, optimizer: { "w.m": w } }));
+  const directory = theirRanks(metaOf(2, "TensorParallel", { w: 0 }), saved);
+  const restored = async (...rows: readonly number[]) => {
+    const sink = withDirectories(memorySink(), { [ID]: directory });
+    const values: (readonly number[])[] = [];
+    for (const [rank, length] of rows.entries()) {
+      const checkpointer = await AsyncCheckpointer.open({
+        backend: hostBackend(),
+        sink,
+        runId: "run",
+        rank,
+        worldSize: rows.length,
+        sharding: tensorParallel({ splitDims: { w: 0 } }),
+      });
+      const [w, m] = [f32([length, 2], ...Array(length * 2)), f32([length, 2], ...Array(length * 2))];
+      await checkpointer.restore({ model: { w }, optimizer: { "w.m": m } }, { id: ID });
+      expect(m.data).toEqual(w.data);
+      values.push([...new Float32Array(w.data.buffer)]);
+    }
+    return values;
+  };
+  expect(await restored(1, 3)).toEqual([
+    [1, 2],
+    [3, 4, 5, 6, 7, 8],
+  ]);
+  expect(await restored(2, 1, 1)).toEqual([
+    [1, 2, 3, 4],
+    [5, 6],
+    [7, 8],
+  ]);
 });
 
 test("replicated is rank 0's, whatever the others hold", async () => {

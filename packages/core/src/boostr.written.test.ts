@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { boostrConsolidates, boostrLoads } from "./boostr-kit";
 import { AsyncCheckpointer } from "./checkpointer";
 import { KiB, MiB } from "./chunk-pool";
-import { type Files, filesOf, jsonIn, openOn, withDirectories } from "./damage-kit";
+import { type Files, filesOf, jsonIn, openOn, utf8, withDirectories } from "./damage-kit";
 import { hostBackend } from "./host-backend";
 import type { HostTensor } from "./host-tensor";
 import { memorySink } from "./memory-sink";
@@ -152,6 +152,14 @@ describe("sharding_meta.json", () => {
       verified: true,
       problems: [],
     });
+  });
+
+  test("has no digest, and verify holds it against the manifests", async () => {
+    const { id, files } = await save(replicated({ writer: 0 }), [replica(), replica()]);
+    const text = new TextDecoder().decode(files.get(META));
+    files.set(META, utf8(text.replace('"world_size": 2', '"world_size": 1')));
+    const { problems } = await verifyCheckpoint(withDirectories(memorySink(), { [id]: files }), id);
+    expect(problems).toMatchObject([{ code: "CHECKPOINT_CORRUPT", path: META }]);
   });
 
   test("makes ours no directory of boostr's: without its record it is broken, whatever its name", async () => {

@@ -69,7 +69,7 @@ function byteLengthOf({ parts, beside }: Gathered): number {
 }
 
 /** What one rank has written. */
-export interface RankPart {
+interface RankPart {
   /** Its manifest. */
   readonly encoded: Uint8Array;
   /** Of all its files, the manifest included. */

@@ -9,7 +9,7 @@ import { encodeUtf8 } from "../json";
 export const BOOSTR_META_FILE = "sharding_meta.json";
 const VERSION = 2;
 
-export type BoostrStrategy =
+type BoostrStrategy =
   | "Replicated"
   | "TensorParallel"
   | { readonly ZeroPartitioned: { readonly stage: 1 | 2 | 3 } };

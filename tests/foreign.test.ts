@@ -61,6 +61,22 @@ test("a sharded model of Hugging Face", async () => {
   });
 });
 
+test("a checkpoint of several ranks of boostr", async () => {
+  for (const rank of [0, 1]) {
+    const path = join("parallel", `rank_${rank}`);
+    await directory(path);
+    await writeFile(join(root, path, "model.safetensors"), safetensors({ w: [1 + rank, 2], norm: [9] }));
+    await writeFile(join(root, path, "training_state.json"), '{"version":2,"step":5}');
+  }
+  const meta = { version: 2, world_size: 2, strategy: "TensorParallel", split_dims: { w: 0 } };
+  await writeFile(join(root, "parallel", "sharding_meta.json"), JSON.stringify(meta, null, 2));
+
+  const loaded = await checkpointer.load({ id: "parallel" });
+  expect(loaded).toMatchObject({ step: 5, verified: false });
+  expect(loaded.state.model?.get("w")?.data).toEqual(Float32Array.of(1, 2, 2, 2));
+  expect(loaded.state.model?.get("norm")?.data).toEqual(Float32Array.of(9));
+});
+
 test("a checkpoint of boostr", async () => {
   await directory("step-00000042");
   await writeFile(
@@ -110,7 +126,7 @@ function open() {
 }
 
 function directory(name: string) {
-  return mkdir(join(root, name));
+  return mkdir(join(root, name), { recursive: true });
 }
 
 /** A file of F32 vectors, written from the format's description and not by our codec. */

@@ -3,6 +3,7 @@
  * Source: boostr 0.2.0, src/checkpoint. Its files are made here byte by byte, as it makes them.
  */
 import { describe, expect, test } from "vitest";
+import { f32File } from "./boostr-kit";
 import { bytesOf, type Files, filesOf, jsonIn, openOn, utf8, withDirectories } from "./damage-kit";
 import type { HostTensor } from "./host-tensor";
 import { memorySink } from "./memory-sink";
@@ -116,22 +117,6 @@ test("version round trip", async () => {
   });
   expect(await checkpointer.latestGood()).toMatchObject({ step: 42, training });
 });
-
-/** A safetensors file of F32 tensors, as the Rust crate writes it: sorted by name, padded by spaces. */
-function f32File(tensors: Readonly<Record<string, HostTensor>>): Uint8Array {
-  const header: Record<string, unknown> = {};
-  const data: number[] = [];
-  for (const [name, { data: view, shape }] of Object.entries(tensors).sort()) {
-    const begin = data.length;
-    data.push(...new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
-    header[name] = { dtype: "F32", shape, data_offsets: [begin, data.length] };
-  }
-  const json = JSON.stringify(header);
-  const padded = json.padEnd(Math.ceil(json.length / 8) * 8);
-  const length = new Uint8Array(8);
-  new DataView(length.buffer).setUint32(0, padded.length, true);
-  return Uint8Array.from([...length, ...utf8(padded), ...data]);
-}
 
 /** Its plain layout, with this training state. */
 async function openTheirs(trainingState: string, groups: Partial<ReturnType<typeof exampleState>>) {

@@ -8,10 +8,16 @@ import type { SaveJob, Target } from "./save";
 import { rejectOnAbort } from "./signals";
 import { rankPrefix, type Sink, type SmallFile } from "./sink";
 
-export interface ToCommit {
-  readonly target: Target;
+/** What the ranks have written. */
+export interface Gathered {
   /** Of all ranks, by rank, each checked or this process's own; none for somebody else's format. */
   readonly parts: readonly RankPart[];
+  /** What lies beside the ranks' directories and the record. */
+  readonly beside: readonly SmallFile[];
+}
+
+export interface ToCommit extends Gathered {
+  readonly target: Target;
   readonly digester: Digester;
 }
 
@@ -19,10 +25,10 @@ export interface ToCommit {
 export async function commitAttempt(
   job: SaveJob,
   sink: Sink,
-  { target, parts, digester }: ToCommit,
+  { target, parts, beside, digester }: ToCommit,
 ): Promise<void> {
   const { attempt, record: facts, share } = job;
-  const files: SmallFile[] = [];
+  const files: SmallFile[] = [...beside];
   if (facts) {
     const { metrics, createdAt = new Date().toISOString() } = facts;
     const { runId, step, worldSize } = attempt;
@@ -33,7 +39,7 @@ export async function commitAttempt(
       runId,
       worldSize,
       createdAt,
-      byteLength: parts.reduce((total, { bytes }) => total + bytes, 0),
+      byteLength: byteLengthOf({ parts, beside }),
       groups: [...groups],
       metrics,
       digest: digester.algorithm,
@@ -57,8 +63,13 @@ export async function commitAttempt(
   });
 }
 
+function byteLengthOf({ parts, beside }: Gathered): number {
+  const ofRanks = parts.reduce((total, { bytes }) => total + bytes, 0);
+  return beside.reduce((total, { bytes }) => total + bytes.byteLength, ofRanks);
+}
+
 /** What one rank has written. */
-export interface RankPart {
+interface RankPart {
   /** Its manifest. */
   readonly encoded: Uint8Array;
   /** Of all its files, the manifest included. */

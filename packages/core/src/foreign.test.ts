@@ -189,17 +189,6 @@ describe("what is no checkpoint", () => {
     await expect(checkpointer.load({ id: "other" })).rejects.toMatchObject({ code: "CHECKPOINT_NOT_FOUND" });
   });
 
-  test("boostr's directory of several ranks: one rank's is to be named", async () => {
-    const files = directory({
-      "sharding_meta.json": utf8("{}"),
-      "rank_0/model.safetensors": bytesFile({ w: [1] }),
-    });
-    expect(await refusal(files)).toMatchObject({
-      code: "UNSUPPORTED",
-      message: expect.stringContaining("one rank's directory"),
-    });
-  });
-
   test("files that cannot be a group's", async () => {
     expect(await refusal(directory({ ".safetensors": bytesFile({ w: [1] }) }))).toMatchObject({
       code: "CHECKPOINT_CORRUPT",

@@ -31,7 +31,7 @@ export interface LayoutOptions {
 /** What of a save follows from the share of its state: every file but `training_state.json`, and most of the manifest. */
 export interface Layout {
   readonly options: LayoutOptions;
-  /** One `.safetensors` a group, or several and an index. Empty groups have no file. */
+  /** One `.safetensors` a group, or several and an index. One rank's empty groups have no file. */
   readonly files: readonly PlannedFile[];
   readonly template: ManifestTemplate;
 }
@@ -59,7 +59,9 @@ function sameOptions(a: LayoutOptions, b: LayoutOptions): boolean {
 
 function layOutAnew(share: Share, options: LayoutOptions): Layout {
   const { digest, blockBytes } = options;
-  const contents = [...partsByGroup(share)].flatMap(([group, parts]) => contentsOf(group, parts, options));
+  const contents = [...partsByGroup(share, options)].flatMap(([group, parts]) =>
+    contentsOf(group, parts, options),
+  );
   return {
     options,
     files: contents.map((content) => planned(content, options)),
@@ -67,11 +69,17 @@ function layOutAnew(share: Share, options: LayoutOptions): Layout {
   };
 }
 
-/** What has to be stored of each group that has tensors, by name. */
-function partsByGroup({ form, parts }: Share): ReadonlyMap<string, ReadonlyMap<string, Part>> {
+/**
+ * What has to be stored of each group, by name. One rank's groups without tensors leave no trace, as in boostr; of several
+ * each has a file of every group, as boostr expects of each.
+ */
+function partsByGroup(
+  { form, parts }: Share,
+  { prefix }: LayoutOptions,
+): ReadonlyMap<string, ReadonlyMap<string, Part>> {
   const byGroup = new Map(form.groups.map((group) => [group, new Map<string, Part>()]));
   for (const part of parts) byGroup.get(part.leaf.group)?.set(part.leaf.name, part);
-  for (const [group, named] of byGroup) if (named.size === 0) byGroup.delete(group);
+  if (prefix === "") for (const [group, named] of byGroup) if (named.size === 0) byGroup.delete(group);
   return byGroup;
 }
 

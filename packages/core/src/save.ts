@@ -89,17 +89,14 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
       await rejectOnAbort(others.committed, signal);
       return await committedByOthers();
     }
-    const parts = others
-      ? await rejectOnAbort(others.gathered, signal)
-      : manifest
-        ? [{ encoded: manifest, bytes: writer.bytes, groups: [] }]
-        : [];
+    const own = manifest ? [{ encoded: manifest, bytes: writer.bytes, groups: [] }] : [];
+    const gathered = others ? await rejectOnAbort(others.gathered, signal) : { parts: own, beside: [] };
     const target = await rejectOnAbort(naming.promise, signal);
     signal.throwIfAborted();
     committing = true; // an abort comes too late from here on
     others?.stop();
     job.report({ stage: "committing" });
-    await commitAttempt(job, sink, { target, parts, digester });
+    await commitAttempt(job, sink, { target, ...gathered, digester });
     return { ...target, bytes: writer.bytes };
   } catch (error) {
     const failure = signal.aborted && !committing ? signal.reason : error;

@@ -20,12 +20,15 @@ const LARGEST_RECORD = 64 * 1024 * 1024;
 /** No string of JavaScript's is longer. */
 export const LARGEST_MANIFEST = 512 * 1024 * 1024;
 
+/** One of them, at least, is in every checkpoint of ours that was not taken apart: of several ranks each has a manifest. */
+const OUR_FILES = [RECORD_FILE, MANIFEST_FILE, `rank_0/${MANIFEST_FILE}`];
+
 /**
  * Whether it is a checkpoint of ours, which is none without its record: not so a directory of others', which has
  * neither one of our ids nor a manifest, and of which nothing but the format can be checked.
  */
 export function isOurs({ id, files }: CheckpointReader): boolean {
-  return parseId(id) !== undefined || files.has(RECORD_FILE) || files.has(MANIFEST_FILE);
+  return parseId(id) !== undefined || OUR_FILES.some((path) => files.has(path));
 }
 
 /** @throws HoldfastError `CHECKPOINT_CORRUPT` if there is no record, or no valid one; `SCHEMA_TOO_NEW` */

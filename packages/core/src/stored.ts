@@ -55,6 +55,8 @@ export interface Stored extends Omit<StoredTraining, "rankExtra" | "rankExtras">
   readonly id: string;
   /** Undefined for what others wrote. */
   readonly record: CommitRecord | undefined;
+  /** How many ranks wrote it; undefined where nothing tells it. */
+  readonly worldSize: number | undefined;
   /** Whether every byte can be checked by a digest: not so for what others wrote. */
   readonly verified: boolean;
   readonly digest: DigestAlgorithm;
@@ -123,6 +125,7 @@ export async function readFiles(
     ...(training ?? { ...NO_TRAINING, step: record.step }),
     id: reader.id,
     record,
+    worldSize: record.worldSize,
     verified: true,
     digest: record.digest,
     blockBytes: Math.max(...manifests.map(({ blockBytes }) => blockBytes)),

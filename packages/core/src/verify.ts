@@ -4,7 +4,7 @@ import type { ChunkPool } from "./chunk-pool";
 import { Digester } from "./digest";
 import { noting, type Report, throwFirst } from "./faults";
 import { corrupt } from "./fields";
-import { readHeaderOf } from "./foreign";
+import { readHeaderOf } from "./foreign-directory";
 import { blocksOf, filled, jobsOf, readJobs } from "./read-blocks";
 import type { CheckpointReader, Sink } from "./sink";
 import type { Stored, StoredHead, StoredShard, StoredTensor } from "./stored";

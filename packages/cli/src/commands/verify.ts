@@ -73,7 +73,7 @@ async function verifyOne(
   }
 }
 
-/** What a newer version wrote, or several ranks of boostr's, this one cannot judge. */
+/** What a newer version wrote, this one cannot judge. */
 const BEYOND_US: readonly string[] = ["SCHEMA_TOO_NEW", "UNSUPPORTED"];
 
 function isDamaged(outcome: Outcome): boolean {

@@ -1,8 +1,10 @@
 /** Whether the ranks of an attempt have written one checkpoint: what rank 0 asks before it commits. */
-import type { RankPart } from "../commit";
+import type { Gathered } from "../commit";
 import { HoldfastError } from "../errors";
 import { decodeManifest, MANIFEST_FILE, type Manifest } from "../manifest";
 import { type Attempt, rankPrefix } from "../sink";
+import { BOOSTR_META_FILE, encodeBoostrMeta } from "./boostr-meta";
+import { boostrSchemeOf } from "./boostr-scheme";
 import { joinManifests } from "./join";
 
 interface Heard {
@@ -46,20 +48,20 @@ export class Agreement {
   }
 
   /**
-   * What there is to commit, by rank.
+   * What there is to commit; with it goes what boostr needs to read it, if it can.
    * @throws HoldfastError `RANKS_DISAGREE` if they leave a hole, or have written something twice
    */
-  whole(): readonly RankPart[] {
+  whole(): Gathered {
     const byRank = [...this.#heard].sort(([a], [b]) => a - b).map(([, heard]) => heard);
-    joinManifests(
-      byRank.map(({ manifest }) => manifest),
-      (rule, cause) => disagree(this.attempt.step, rule, cause),
-    );
-    return byRank.map(({ bytes: encoded, manifest: { files, tensors } }) => ({
+    const manifests = byRank.map(({ manifest }) => manifest);
+    joinManifests(manifests, (rule, cause) => disagree(this.attempt.step, rule, cause));
+    const parts = byRank.map(({ bytes: encoded, manifest: { files, tensors } }) => ({
       encoded,
       bytes: files.reduce((total, { byteLength }) => total + byteLength, encoded.byteLength),
       groups: [...new Set(tensors.map(({ group }) => group))],
     }));
+    const scheme = boostrSchemeOf(manifests);
+    return { parts, beside: scheme ? [{ path: BOOSTR_META_FILE, bytes: encodeBoostrMeta(scheme) }] : [] };
   }
 
   #expect(rank: number, what: string, own: unknown, expected: unknown, other = 0): void {

@@ -1,6 +1,6 @@
 /** The whole tensors of a checkpoint, out of what each rank says that it has written of them. */
 import type { HoldfastError } from "../errors";
-import { type Manifest, type ManifestTensor, tensorKey } from "../manifest";
+import { type Manifest, type ManifestTensor, type Shard, tensorKey } from "../manifest";
 import type { StoredShard, StoredTensor } from "../stored";
 import { byteLength, formatSpec, sameShape } from "../tensor";
 import { tilingFault } from "./tiling";
@@ -8,26 +8,39 @@ import { tilingFault } from "./tiling";
 /** Makes the error of what is wrong; `rule` names the tensor and the ranks. */
 export type Refuse = (rule: string, cause?: unknown) => HoldfastError;
 
+/** What one rank says that it has written: its manifest, or what its files say where it has none, and no digests. */
+export interface RankTensors extends Pick<Manifest, "rank" | "ties"> {
+  readonly files: readonly { readonly path: string }[];
+  readonly blockBytes: number | undefined;
+  readonly tensors: readonly RankTensor[];
+}
+
+export interface RankTensor extends Omit<ManifestTensor, "shards"> {
+  readonly shards: readonly RankShard[];
+}
+
+type RankShard = Omit<Shard, "digests"> & { readonly digests: readonly string[] | undefined };
+
 /** What one rank holds of a tensor. */
 interface Part {
-  readonly manifest: Manifest;
-  readonly tensor: ManifestTensor;
+  readonly by: RankTensors;
+  readonly tensor: RankTensor;
 }
 
 /**
- * The tensors by every name that they have: tied names share one. `manifests`: one a rank. All ranks have to agree on
+ * The tensors by every name that they have: tied names share one. `ranks`: one of each. All ranks have to agree on
  * how a tensor is cut, and together they have to have written each element of it once.
  * @throws what `refuse` makes of the first contradiction
  */
 export function joinManifests(
-  manifests: readonly Manifest[],
+  ranks: readonly RankTensors[],
   refuse: Refuse,
 ): ReadonlyMap<string, StoredTensor> {
   const parts = new Map<string, Part | Part[]>();
-  for (const manifest of manifests) {
-    for (const tensor of manifest.tensors) {
+  for (const by of ranks) {
+    for (const tensor of by.tensors) {
       const key = tensorKey(tensor.group, tensor.name);
-      const part = { manifest, tensor };
+      const part = { by, tensor };
       const before = parts.get(key);
       if (!before) parts.set(key, part);
       else if (Array.isArray(before)) before.push(part);
@@ -39,22 +52,22 @@ export function joinManifests(
     const whole = Array.isArray(found) ? undefined : wholeOf(key, found);
     tensors.set(key, whole ?? joined(key, Array.isArray(found) ? found : [found], refuse));
   }
-  addTies(tensors, manifests, refuse);
+  addTies(tensors, ranks, refuse);
   return tensors;
 }
 
 /** The tensor of a part that is all of it, in one piece, as mostly is the case. */
-function wholeOf(key: string, { manifest, tensor }: Part): StoredTensor | undefined {
+function wholeOf(key: string, { by, tensor }: Part): StoredTensor | undefined {
   const { group, name, spec, slices, shards } = tensor;
   const [shard] = shards;
   if (!shard || shards.length > 1 || slices.length > 0 || !sameShape(shard.shape, spec.shape))
     return undefined;
-  return { key, group, name, spec, cuts: undefined, shards: [storedShard(manifest, shard, shard.offset)] };
+  return { key, group, name, spec, cuts: undefined, shards: [storedShard(by, shard, shard.offset)] };
 }
 
 function storedShard(
-  { rank, files, blockBytes }: Manifest,
-  { shape, file, start, end, digests }: ManifestTensor["shards"][number],
+  { rank, files, blockBytes }: RankTensors,
+  { shape, file, start, end, digests }: RankShard,
   offset: readonly number[],
 ): StoredShard {
   return { rank, offset, shape, path: files[file]?.path ?? "", start, end, blockBytes, digests };
@@ -79,7 +92,7 @@ function joined(key: string, parts: readonly Part[], refuse: Refuse): StoredTens
     const begins = cuts.map(({ starts }, dim) => starts?.get(sliceOf(part, dim)?.index ?? 0) ?? 0);
     return part.tensor.shards.map((shard) =>
       storedShard(
-        part.manifest,
+        part.by,
         shard,
         shard.offset.map((at, dim) => at + (begins[dim] ?? 0)),
       ),
@@ -139,7 +152,7 @@ function cutOf(key: string, dim: number, of: number, parts: readonly Part[], ref
 }
 
 function differs(key: string, part: Part, other: Part): string {
-  return `rank ${part.manifest.rank} has ${key} as ${described(part)}, and rank ${other.manifest.rank} as ${described(other)}`;
+  return `rank ${part.by.rank} has ${key} as ${described(part)}, and rank ${other.by.rank} as ${described(other)}`;
 }
 
 function described({ tensor: { spec, slices } }: Part): string {
@@ -154,9 +167,9 @@ function inOrder({ offset: a }: StoredShard, { offset: b }: StoredShard): number
 }
 
 /** Ties come with their tensor, so that several ranks may name the same one. */
-function addTies(tensors: Map<string, StoredTensor>, manifests: readonly Manifest[], refuse: Refuse): void {
+function addTies(tensors: Map<string, StoredTensor>, ranks: readonly RankTensors[], refuse: Refuse): void {
   const tied = new Map<string, { readonly to: string; readonly rank: number }>();
-  for (const { rank, ties } of manifests) {
+  for (const { rank, ties } of ranks) {
     for (const { group, name, to } of ties) {
       const key = tensorKey(group, name);
       const target = tensorKey(to.group, to.name);

@@ -2,7 +2,7 @@
  * What the other ranks of an attempt are at. Nobody talks to anybody: each rank asks the sink how the attempt stands,
  * often at first and then ever more seldom.
  */
-import type { RankPart } from "../commit";
+import type { Gathered } from "../commit";
 import { HoldfastError } from "../errors";
 import { Deferred, rejectOnAbort, settleWithin } from "../signals";
 import type { Attempt, AttemptStatus, RankFailure, Sink } from "../sink";
@@ -27,7 +27,7 @@ export class OtherRanks {
   readonly #failed = new AbortController();
   readonly #stopped = new AbortController();
   readonly #committed = new Deferred<void>();
-  readonly #gathered = new Deferred<readonly RankPart[]>();
+  readonly #gathered = new Deferred<Gathered>();
   readonly #agreement: Agreement;
   /** When this rank finished. */
   #finishedAt = Number.POSITIVE_INFINITY;
@@ -68,7 +68,7 @@ export class OtherRanks {
   }
 
   /** Resolves, on rank 0, when every rank has finished, and all agree. */
-  get gathered(): Promise<readonly RankPart[]> {
+  get gathered(): Promise<Gathered> {
     return this.#gathered.promise;
   }
 

@@ -1,7 +1,7 @@
 /** The policies that most people want, each a mesh of one axis. */
 import { HoldfastError } from "../errors";
 import { sameShape } from "../tensor";
-import { line, shard } from "./mesh";
+import { line, type MeshOptions, shard } from "./mesh";
 import type { LocalTensor, ShardingPolicy } from "./policy";
 
 export interface ReplicatedOptions {
@@ -18,12 +18,25 @@ export function replicated({ writer }: ReplicatedOptions = {}): ShardingPolicy {
   if (writer === undefined) return line("replicated", "dp", () => ({}));
   if (!Number.isSafeInteger(writer) || writer < 0)
     throw invalid(`replicated: writer is ${writer}; it has to be a rank, a whole number ≥ 0`);
+  return leftTo(
+    writer,
+    line(`replicated(writer=${writer})`, "dp", () => ({})),
+  );
+}
+
+/** `policy`, but what every rank holds all of is written by one of them. */
+function leftTo(writer: number, policy: ShardingPolicy): ShardingPolicy {
   const whole = { slices: [], replica: { among: "writer", index: 0, of: 1 } };
+  const left = { slices: [], replica: undefined };
   return {
-    name: `replicated(writer=${writer})`,
-    place(tensors, { rank, worldSize }) {
-      if (writer >= worldSize) throw invalid(`replicated: writer is ${writer}, of ${worldSize} ranks`);
-      return tensors.map(() => (rank === writer ? whole : { slices: [], replica: undefined }));
+    ...policy,
+    place(tensors, ranks) {
+      if (writer >= ranks.worldSize)
+        throw invalid(`replicated: writer is ${writer}, of ${ranks.worldSize} ranks`);
+      const others = ranks.rank === writer ? whole : left;
+      return policy
+        .place(tensors, ranks)
+        .map((placement) => (placement.slices.length > 0 ? placement : others));
     },
   };
 }
@@ -61,21 +74,19 @@ export interface TensorParallelOptions {
 
 /**
  * Tensor parallel: the state's tensors are slices of the parameters, of any lengths, along the dimensions that
- * `splitDims` names. An optimizer's moments are cut as their parameters are; the rest is replicated.
+ * `splitDims` names. An optimizer's moments are cut as their parameters are; the rest is replicated, and written by rank 0,
+ * as boostr reads it: norms and biases, mostly, far below a hundredth of the state. Where large tensors are not cut, rank
+ * 0 writes all of them, and takes longer by that; `mesh` shares out among the ranks what they hold alike.
  */
 export function tensorParallel({ splitDims, follow, cut }: TensorParallelOptions): ShardingPolicy {
   const dims = new Map(Object.entries(splitDims));
   const followed = follow ?? sameShapeAs(dims);
-  return line(
-    "tensorParallel",
-    "tp",
-    (tensor, all) => {
-      const parameter = dims.has(tensor.name) ? tensor.name : followed(tensor, all);
-      const dim = parameter === undefined ? undefined : dims.get(parameter);
-      return dim === undefined ? {} : { tp: shard(dim) };
-    },
-    cut ? { cut } : {},
-  );
+  const place: MeshOptions["place"] = (tensor, all) => {
+    const parameter = dims.has(tensor.name) ? tensor.name : followed(tensor, all);
+    const dim = parameter === undefined ? undefined : dims.get(parameter);
+    return dim === undefined ? {} : { tp: shard(dim) };
+  };
+  return leftTo(0, line("tensorParallel", "tp", place, cut ? { cut } : {}));
 }
 
 /**

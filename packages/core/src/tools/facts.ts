@@ -3,7 +3,6 @@ import { parseId } from "../checkpoint-id";
 import type { CommitRecord } from "../commit-record";
 import type { CheckpointReader } from "../sink";
 import type { Stored } from "../stored";
-import { TRAINING_STATE_FILE } from "../training-state";
 
 /** Each is undefined where nothing tells it. */
 export interface CheckpointFacts {
@@ -50,9 +49,9 @@ export function factsOf(stored: Stored, reader: CheckpointReader): CheckpointFac
   const { record, groups } = stored;
   if (record) return { ...factsOfRecord(reader.id, record), groups };
   // Without a training state its step and metrics would be made up.
-  const trained = reader.files.has(TRAINING_STATE_FILE);
-  const { step, metrics } = trained ? stored : { step: undefined, metrics: undefined };
-  return { ...factsOfFiles(reader), step, metrics, groups };
+  const { trainingBytes, worldSize } = stored;
+  const { step, metrics } = trainingBytes ? stored : { step: undefined, metrics: undefined };
+  return { ...factsOfFiles(reader), step, metrics, groups, worldSize };
 }
 
 export function totalBytes(items: Iterable<{ readonly byteLength: number }>): number {

@@ -51,7 +51,7 @@ export interface CheckpointContents extends CheckpointFacts, Pick<Training, "tra
 /**
  * Reads what a checkpoint says of itself, and checks all of it but the tensors' bytes.
  * @throws HoldfastError `CHECKPOINT_NOT_FOUND`, `CHECKPOINT_CORRUPT`, `SAFETENSORS_INVALID`, `SCHEMA_TOO_NEW`,
- *   `UNSAFE_PATH`; `UNSUPPORTED` for several ranks' directories of boostr's and for sinks that cannot read
+ *   `UNSAFE_PATH`; `UNSUPPORTED` for dimensions above 2^53 and for sinks that cannot read
  */
 export async function inspectCheckpoint(
   sink: Sink,

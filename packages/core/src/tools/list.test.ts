@@ -160,7 +160,7 @@ describe("what others wrote", () => {
         ),
       }),
       ranks: directory({
-        "sharding_meta.json": utf8("{}"),
+        "sharding_meta.json": utf8('{"version": 3}'),
         "rank_0/model.safetensors": bytesFile({ w: [1] }),
       }),
     });
@@ -169,7 +169,7 @@ describe("what others wrote", () => {
       "cut broken SAFETENSORS_INVALID",
       "half broken CHECKPOINT_CORRUPT",
       "huge unverified UNSUPPORTED",
-      "ranks unverified UNSUPPORTED",
+      "ranks unverified SCHEMA_TOO_NEW",
     ]);
   });
 

@@ -15,7 +15,7 @@ export interface ListedCheckpoint extends CheckpointFacts {
    * - `good`: the record's seal holds, and so do the manifests and the training state; every file is there, at its
    *   full length. The tensors' bytes were not read: `verifyCheckpoint` does that.
    * - `unverified`: in another program's format (boostr's, Hugging Face's), every rule of which holds; or written by
-   *   a newer version, or by several ranks of boostr's, which this version cannot judge: then `problem` says so.
+   *   a newer version, which this one cannot judge: then `problem` says so.
    * - `broken`: `problem` says why.
    * - `in-progress`: an attempt, live or left behind.
    */

@@ -260,11 +260,9 @@ describe("what others wrote", () => {
     ]);
   });
 
-  test("what is no checkpoint, and what several ranks wrote", async () => {
+  test("what is no checkpoint", async () => {
     const none = await verify(directory({ "notes.txt": utf8("hello") }));
     expect(none).toEqual([expect.stringMatching(/^- CHECKPOINT_CORRUPT: theirs has neither/)]);
-    const ranks = await verify(directory({ "sharding_meta.json": utf8("{}") }));
-    expect(ranks).toEqual([expect.stringMatching(/^- UNSUPPORTED: theirs was written by several ranks/)]);
   });
 
   test("a checkpoint that was given another name is checked by its record", async () => {

@@ -2,9 +2,15 @@
 import { requireCapabilities } from "../capabilities";
 import { RECORD_FILE } from "../commit-record";
 import { noting, type Report } from "../faults";
+import { corrupt } from "../fields";
 import { readForeign } from "../foreign";
+import { LARGEST_JSON } from "../foreign-directory";
+import type { Manifest } from "../manifest";
 import { withReader } from "../open-checkpoint";
+import { readWhole } from "../read-whole";
 import { checkAlike, isOurs, readManifest, readRecord } from "../sealed";
+import { BOOSTR_META_FILE, encodeBoostrMeta } from "../sharding/boostr-meta";
+import { boostrSchemeOf } from "../sharding/boostr-scheme";
 import type { CheckpointReader, Sink } from "../sink";
 import { someAtOnce } from "../some-at-once";
 import { readFiles, type Stored } from "../stored";
@@ -35,8 +41,8 @@ export interface Verification {
 /**
  * Reads every byte of a checkpoint, of every rank, and checks every digest and rule. A record or a manifest that
  * cannot be used ends it, because nothing can be checked without; so do those of a newer version, which this one
- * cannot judge: the problem's code is then `SCHEMA_TOO_NEW`, or `UNSUPPORTED` for several ranks' directories of boostr's. What has one of Holdfast's ids
- * needs a record, and what has another name may be boostr's or Hugging Face's.
+ * cannot judge: the problem's code is then `SCHEMA_TOO_NEW`. What has one of Holdfast's ids needs a record, and what
+ * has another name may be boostr's or Hugging Face's.
  * @throws HoldfastError `CHECKPOINT_NOT_FOUND`; `SINK_FAILED` if the storage fails; `BUDGET_TOO_SMALL`; `UNSUPPORTED`
  *   if the sink cannot read; the signal's reason
  */
@@ -82,6 +88,22 @@ async function examine(
   const path = found.length === 1 ? sealed.record.manifests[0]?.path : undefined;
   return noting(report, { path }, async () => {
     checkAlike(manifests, reader.id);
+    await noting(report, { path: BOOSTR_META_FILE }, () => checkBoostrMeta(manifests, reader, signal));
     return readFiles(reader, sealed, manifests, signal, report);
   });
+}
+
+/** It has no digest, because it says nothing that the manifests do not. */
+async function checkBoostrMeta(
+  manifests: readonly Manifest[],
+  reader: CheckpointReader,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (!reader.files.has(BOOSTR_META_FILE)) return;
+  const bytes = await readWhole(reader, BOOSTR_META_FILE, LARGEST_JSON, signal);
+  const scheme = boostrSchemeOf(manifests);
+  const expected = scheme && encodeBoostrMeta(scheme);
+  if (expected?.length === bytes.length && expected.every((byte, i) => byte === bytes[i])) return;
+  const rule = "does not say how the ranks' manifests share the state, so that boostr would misread it";
+  throw corrupt(`${reader.id}/${BOOSTR_META_FILE}`, `${rule}: delete it`);
 }

@@ -20,7 +20,6 @@ export const SHORT_DEADLINE = 1500;
 const LONG_DEADLINE = 60_000;
 
 export const KINDS = ["directories", "archives"] as const;
-export type Kind = (typeof KINDS)[number];
 
 export interface LaunchOptions extends Pick<RankOptions, "root" | "kind"> {
   readonly policy?: Policy;

@@ -29,6 +29,7 @@ export function halting(sink, at) {
     },
     status: (attempt) => sink.status(attempt),
     manifest: (attempt, rank) => sink.manifest(attempt, rank),
+    fail: (attempt, rank, reason) => sink.fail(attempt, rank, reason),
     async commit(attempt, id, files) {
       await at("commit");
       await sink.commit(attempt, id, files);

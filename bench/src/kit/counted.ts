@@ -19,6 +19,7 @@ export class CountedSink {
       begin: count("begin", (attempt, rank, options) => inner.begin(attempt, rank, options)),
       status: count("status", (attempt) => inner.status(attempt)),
       manifest: count("manifest", (attempt, rank) => inner.manifest(attempt, rank)),
+      fail: count("fail", (attempt, rank, reason) => inner.fail(attempt, rank, reason)),
       commit: count("commit", (attempt, id, files) => inner.commit(attempt, id, files)),
       open: count("open", (id) => inner.open(id)),
       list: count("list", (options) => inner.list(options)),

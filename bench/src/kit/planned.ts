@@ -85,6 +85,7 @@ function sinkThatTells(tell: (bytes: number) => void): Sink {
     },
     status: refuse,
     manifest: refuse,
+    fail: refuse,
     commit: refuse,
     open: refuse,
     list: refuse,

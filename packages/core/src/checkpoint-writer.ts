@@ -1,11 +1,13 @@
 /** Writes one run's checkpoints, one after another: gives each its attempt, its time limit and its outcome. */
+import { idsNewestFirst } from "./candidates";
 import { asHoldfastError, HoldfastError, messageOf } from "./errors";
 import type { Housekeeping } from "./housekeeping";
+import { withReader } from "./open-checkpoint";
 import { Pace } from "./pace";
 import { randomId } from "./random-id";
-import { leaveMark } from "./rank-writer";
 import { type SaveEnvironment, type SaveJob, type Written, writeCheckpoint } from "./save";
 import type { SaveProgress } from "./save-handle";
+import { readRecord } from "./sealed";
 import type { Ranks } from "./share";
 import { rejectOnAbort, settleWithin, Watchdog } from "./signals";
 import type { Attempt } from "./sink";
@@ -24,6 +26,9 @@ export interface Finished extends Written {
   /** What went wrong after the commit. */
   readonly housekeeping: HoldfastError | undefined;
 }
+
+/** What leaving a mark may take: storage that hangs shall not hold `close`. */
+const MARK_MS = 10_000;
 
 export class CheckpointWriter {
   readonly pace = new Pace();
@@ -82,10 +87,8 @@ export class CheckpointWriter {
   leaveOut(save: Pick<WriteRequest, "step" | "ordinal">, reason: string): void {
     const { ranks } = this;
     if (!ranks) return;
-    const marked = leaveMark(this.environment.sink, this.#attempt(save), ranks.rank, reason);
-    const settled: Promise<unknown> = settleWithin(marked, this.timeout).then(() =>
-      this.#marks.delete(settled),
-    );
+    const marked = this.environment.sink.fail(this.#attempt(save), ranks.rank, reason);
+    const settled: Promise<unknown> = settleWithin(marked, MARK_MS).then(() => this.#marks.delete(settled));
     this.#marks.add(settled);
   }
 
@@ -124,7 +127,22 @@ export class CheckpointWriter {
         throw asHoldfastError(error, "SINK_FAILED", `${sink.name}: sweeping`);
       });
     }
+    if (this.ranks && this.#keepsHouse && !this.#swept) await this.#refuseUsedRun(this.ranks.runId, signal);
     this.#swept = true;
+  }
+
+  /** What a launch before has left of the same run would be taken for this one's. */
+  async #refuseUsedRun(runId: string, signal: AbortSignal): Promise<void> {
+    const { sink } = this.environment;
+    if (!sink.capabilities.list || !sink.capabilities.read) return;
+    const [newest] = await idsNewestFirst(sink, signal);
+    if (newest === undefined) return;
+    const summary = await withReader(sink, newest, signal, (reader) => readRecord(reader, signal)).catch(
+      () => {},
+    );
+    if (summary?.record.runId !== runId) return; // or it cannot be read, which is no fault of this run's
+    const rule = `runId ${runId} was used before, for ${newest}: it has to be new at each launch`;
+    throw new HoldfastError("INVALID_ARGUMENT", `${rule}. Add the count of its restarts to a job's id`);
   }
 }
 

@@ -6,8 +6,9 @@ import { KiB } from "./chunk-pool";
 import { hostBackend } from "./host-backend";
 import type { CheckpointerOptions } from "./options";
 import { everyMinutes, everySteps } from "./schedule";
+import { mesh } from "./sharding/mesh";
 import { replicated, tensorParallel, zeroPartitioned } from "./sharding/policies";
-import { contents, failing, TestSink } from "./test-kit";
+import { contents, failing, hang, TestSink } from "./test-kit";
 
 type Rank = AsyncCheckpointer<Float32Array>;
 const open: Rank[] = [];
@@ -188,6 +189,98 @@ describe("ranks", () => {
     expect((await contents(sink.inner)).filter((line) => !line.endsWith("in-progress"))).toEqual([]);
   });
 
+  test("a later save that is given up, or refused, on rank 0 leaves the one that is being written alone", async () => {
+    const sink = new TestSink();
+    const [zero, one] = await openRanks(sink, 2);
+    const first = zero?.save({ step: 1, state: stateOf(1) });
+    zero?.save({ step: 2, state: stateOf(1) }).abort();
+    expect(() => zero?.save({ step: 3, state: { model: { w: 5 as unknown as Float32Array } } })).toThrow(
+      /model: w/,
+    );
+    const late = one?.save({ step: 1, state: stateOf(1) });
+    expect((await first?.committed)?.id).toBe("step-00000001");
+    expect((await late?.committed)?.id).toBe("step-00000001");
+    const [second, third] = [2, 3].map((step) => one?.save({ step, state: stateOf(1) }));
+    await expect(second?.committed).rejects.toMatchObject({
+      message: expect.stringContaining("rank 0 failed"),
+    });
+    await expect(third?.committed).rejects.toMatchObject({ message: expect.stringContaining("model: w") });
+    const last = [zero, one].map((rank) => rank?.save({ step: 4, state: stateOf(1) }).committed);
+    expect((await Promise.all(last)).map((result) => result?.id)).toEqual(["step-00000004", "step-00000004"]);
+  });
+
+  test("storage that hangs on all of them runs into the timeout, whatever their status says", async () => {
+    const sink = new TestSink();
+    const ranks = await openRanks(sink, 2, { timeout: 200 });
+    sink.hooks.write = hang;
+    const reasons = await failures(ranks.map((rank) => rank.save({ step: 1, state: stateOf(1) })));
+    expect(reasons).toContainEqual(expect.objectContaining({ code: "TIMEOUT" }));
+    for (const reason of reasons)
+      expect(reason).toMatchObject({ message: expect.stringContaining("no progress") });
+  });
+
+  test("a run's name that was used before is refused", async () => {
+    const sink = new TestSink();
+    for (const rank of await openRanks(sink, 2)) rank.save({ step: 1, state: stateOf(1) });
+    for (const rank of open.splice(0)) await rank.close();
+    const again = (await openRank(sink, 0, 2)).save({ step: 2, state: stateOf(1) });
+    const refused = { code: "INVALID_ARGUMENT", message: expect.stringContaining("was used before") };
+    await expect(again.committed).rejects.toMatchObject(refused);
+  });
+
+  test("what some rank holds and nobody writes is missed", async () => {
+    const place = ({ group }: { group: string }) => (group === "optimizer" ? { dp: "own" as const } : {});
+    const sharding = mesh({ shape: { dp: 1, tp: 2 }, place, partitions: (group) => group === "optimizer" });
+    const ranks = await openRanks(new TestSink(), 2, { sharding });
+    const states = [{ a: weights(1, 8), b: weights(2, 8), c: weights(3, 8) }, { a: weights(1, 8) }];
+    const saves = ranks.map((rank, i) =>
+      rank.save({ step: 1, state: { model: {}, optimizer: states[i] ?? {} } }),
+    );
+    for (const reason of await failures(saves))
+      expect(reason).toMatchObject({ message: expect.stringMatching(/no rank has written|held by rank/) });
+  });
+
+  test("a tie to what another rank writes is kept", async () => {
+    const sink = new TestSink();
+    const ranks = await openRanks(sink, 2, { sharding: zeroPartitioned({ stage: 1 }) });
+    const saves = ranks.map((rank, i) => {
+      const model = { a: weights(1), b: weights(2) };
+      return rank.save({
+        step: 1,
+        state: { model, optimizer: { [`${i}.master`]: i === 0 ? model.b : model.a } },
+      });
+    });
+    await Promise.all(saves.map(({ committed }) => committed));
+    const one = await AsyncCheckpointer.open({ backend: hostBackend(), sink, memory: { host: 64 * KiB } });
+    const { state } = await one.load({ step: 1 });
+    await one.close();
+    expect(state.optimizer?.get("0.master")).toBe(state.model?.get("b"));
+    expect(state.optimizer?.get("1.master")).toBe(state.model?.get("a"));
+  });
+
+  test("slices that lie elsewhere than before are refused, and none is missed or had twice", async () => {
+    const sink = new TestSink();
+    const sharding = tensorParallel({ splitDims: { w: 0 } });
+    const saving = await openRanks(sink, 3, { sharding });
+    await Promise.all(
+      saving.map(
+        (rank, i) => rank.save({ step: 1, state: { model: { w: weights(i, [4, 2, 1][i]) } } }).committed,
+      ),
+    );
+    const restoring = saving.map((rank, i) =>
+      rank.restore({ model: { w: weights(9, [3, 2, 2][i]) } }, { step: 1 }),
+    );
+    const codes = await Promise.all(
+      restoring.map((one) =>
+        one.then(
+          () => "restored",
+          ({ code }) => code,
+        ),
+      ),
+    );
+    expect(codes).toEqual(["STATE_MISMATCH", "restored", "STATE_MISMATCH"]);
+  });
+
   test("are due by the step alone, even while a save is under way on some", async () => {
     const sink = new TestSink();
     const [zero] = await openRanks(sink, 2, { schedule: everySteps(2), deadline: 50 });
@@ -199,6 +292,7 @@ describe("ranks", () => {
 
   test.each<[string, Options, RegExp]>([
     ["no runId", { runId: undefined as unknown as string }, /need a runId/],
+    ["a runId that is a checkpoint's", { runId: "step-00000001-a" }, /may not begin as/],
     ["a runId that is no name", { runId: "../x" }, /runId is/],
     ["no policy", { sharding: undefined as unknown as ReturnType<typeof replicated> }, /need a sharding/],
     ["a rank that is none", { rank: 2 }, /rank is 2, of 2 ranks/],

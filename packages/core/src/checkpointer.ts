@@ -92,8 +92,9 @@ export class AsyncCheckpointer<T> implements AsyncDisposable {
    * @throws HoldfastError as `save`, and `INVALID_ARGUMENT` for a deadline that is none
    */
   saveNow<S extends object>(request: SaveNowRequest<S & StateOf<S, T>>): Save {
-    const deadline = checkedDeadline(request);
-    return this.#timed(this.#requested(request, (asked) => this.#line.addNow(asked, deadline)));
+    return this.#timed(
+      this.#requested(request, (asked) => this.#line.addNow(asked, checkedDeadline(request))),
+    );
   }
 
   /**

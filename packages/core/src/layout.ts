@@ -65,7 +65,7 @@ function layOutAnew(share: Share, options: LayoutOptions): Layout {
   return {
     options,
     files: contents.map((content) => planned(content, options)),
-    template: new ManifestTemplate(plannedTensors(contents), tiesOf(share), { digest, blockBytes }),
+    template: new ManifestTemplate(plannedTensors(contents, share), tiesOf(share), { digest, blockBytes }),
   };
 }
 
@@ -152,7 +152,7 @@ function* piecesOf({ head, tensors }: Content): Generator<Piece> {
   }
 }
 
-function* plannedTensors(contents: readonly Content[]): Generator<PlannedTensor> {
+function* plannedTensors(contents: readonly Content[], { unwritten }: Share): Generator<PlannedTensor> {
   for (const [file, { tensors }] of contents.entries()) {
     for (const { part, start, end } of tensors) {
       const { leaf, slices, offset, spec } = part;
@@ -165,6 +165,10 @@ function* plannedTensors(contents: readonly Content[]): Generator<PlannedTensor>
         shards: [{ offset, shape: spec.shape, file, start, end }],
       };
     }
+  }
+  for (const { leaf, slices } of unwritten) {
+    const { group, name, spec } = leaf;
+    yield { group, name, spec, slices, shards: [] };
   }
 }
 
@@ -179,11 +183,10 @@ export function readingOrder({ files }: Layout): ReadonlySet<string> {
   return keys;
 }
 
-/** A tie is told by whoever writes of the tensor. */
-function tiesOf({ form, parts }: Share): Manifest["ties"] {
-  const written = new Set(parts.map(({ leaf }) => leaf));
+/** Each rank tells all of its ties: who writes the tensor may not have the other name. */
+function tiesOf({ form }: Share): Manifest["ties"] {
   return form.leaves.flatMap(({ group, name, tiedTo }) =>
-    tiedTo && written.has(tiedTo) ? [{ group, name, to: { group: tiedTo.group, name: tiedTo.name } }] : [],
+    tiedTo ? [{ group, name, to: { group: tiedTo.group, name: tiedTo.name } }] : [],
   );
 }
 

@@ -90,6 +90,16 @@ export function memorySink(): Sink {
       };
     },
 
+    async fail(attempt, rank, reason) {
+      const { runId, ordinal } = attempt;
+      const name = attemptName(attempt);
+      if (ordinal < (newest.get(runId) ?? 0)) throw over(name);
+      const known = attempts.get(name);
+      const stored = known ?? { runId, ordinal, parts: new Map(), failures: new Map(), left: false };
+      stored.failures.set(rank, reason);
+      attempts.set(name, stored);
+    },
+
     async manifest(attempt, rank) {
       const path = rankPrefix(rank, attempt.worldSize) + MANIFEST_FILE;
       const manifest = attempts.get(attemptName(attempt))?.parts.get(rank)?.files.get(path);

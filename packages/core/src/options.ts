@@ -40,8 +40,8 @@ export interface CheckpointerOptions<B extends Backend | readonly Backend[]> {
   /** A group with more bytes than this is split over several files. Default 5,000,000,000, as Hugging Face's. */
   readonly maxShardBytes?: number;
   /**
-   * Of several ranks: equal on all of them, and new at each launch, as the launcher's job id is. Letters, digits, `_`, `-`
-   * and `.`, at most 64. Ranks save at the same steps, each by a checkpointer of its own; rank 0 commits.
+   * Of several ranks: equal on all of them, and new at each launch: a job's id with the count of its restarts, as a job
+   * that is queued again keeps its id. Letters, digits, `_`, `-` and `.`, at most 64. Ranks save at the same steps, each by a checkpointer of its own; rank 0 commits.
    */
   readonly runId?: string;
   /** Of several ranks: this one's number, from 0. */
@@ -115,6 +115,7 @@ function resolveRanks(options: CheckpointerOptions<Backend | readonly Backend[]>
     isSafeName(runId) && runId.length <= 64,
     `runId is ${JSON.stringify(runId)}; it has to be part of a file's name`,
   );
+  check(!/^step-\d/.test(runId), `runId is ${runId}; it may not begin as a checkpoint's id does`);
   check(deadline > 0, `deadline is ${deadline}; it has to be milliseconds > 0`);
   const { sink, whenBusy = "wait", schedule } = options;
   check(whenBusy === "wait", 'ranks would skip different saves: with several, whenBusy has to be "wait"');

@@ -5,7 +5,7 @@ import { bytesFile, type Layout, type LayoutOptions, layOut, manifestOf } from "
 import { ReadAhead } from "./read-ahead";
 import type { SaveEnvironment, SaveJob } from "./save";
 import { rejectOnAbort, settleWithin } from "./signals";
-import { type Attempt, type AttemptWriter, rankPrefix, type Sink } from "./sink";
+import { type AttemptWriter, rankPrefix } from "./sink";
 import { checkDigests, writeFile } from "./write-file";
 
 /** What cleaning up after a failed attempt may take: storage that hangs shall not hold the next save. */
@@ -14,12 +14,6 @@ const CLEAN_UP_MS = 5000;
 export function layoutOptions(environment: SaveEnvironment, prefix: string): LayoutOptions {
   const { pool, maxShardBytes, digest } = environment;
   return { prefix, maxShardBytes, blockBytes: pool.blockBytes, chunkBytes: pool.chunkBytes, digest };
-}
-
-/** Tells the other ranks that this one has failed before it began. */
-export async function leaveMark(sink: Sink, attempt: Attempt, rank: number, reason: string): Promise<void> {
-  const writer = await sink.begin(attempt, rank);
-  await writer.fail(reason).finally(() => writer.abort());
 }
 
 export class RankWriter {
@@ -100,7 +94,7 @@ export class RankWriter {
   /** Tells the other ranks that this one has failed. */
   async fail(reason: string): Promise<void> {
     const { sink } = this.environment;
-    const marked = this.#writer?.fail(reason) ?? leaveMark(sink, this.job.attempt, this.rank, reason);
+    const marked = this.#writer?.fail(reason) ?? sink.fail(this.job.attempt, this.rank, reason);
     await settleWithin(marked, CLEAN_UP_MS);
   }
 

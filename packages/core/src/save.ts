@@ -3,7 +3,7 @@ import type { ChunkPool } from "./chunk-pool";
 import { commitAttempt, newestOf, nextRevision } from "./commit";
 import type { CommitRecord } from "./commit-record";
 import type { DigestAlgorithm } from "./digest";
-import { asHoldfastError, isHoldfastError, messageOf } from "./errors";
+import { asHoldfastError, HoldfastError, isHoldfastError, messageOf } from "./errors";
 import { RankWriter } from "./rank-writer";
 import type { SaveProgress } from "./save-handle";
 import { OtherRanks } from "./sharding/other-ranks";
@@ -67,15 +67,13 @@ export interface Written extends Target {
 export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment): Promise<Written> {
   const { sink, ranks } = environment;
   const { attempt, aborted, timedOut } = job;
-  const others = ranks && new OtherRanks(attempt, { sink, ...ranks, onAnswer: () => job.report({}) });
+  const others =
+    ranks &&
+    new OtherRanks(attempt, { sink, ...ranks, held: keysOf(job.share), onAnswer: () => job.report({}) });
   const signal = AbortSignal.any(others ? [aborted, timedOut, others.failed] : [aborted, timedOut]);
   const writer = new RankWriter(job, environment, ranks?.rank ?? 0, signal);
   const commits = !ranks || ranks.rank === 0;
   let committing = false;
-  const committedByOthers = async (): Promise<Written> => {
-    const target = await rejectOnAbort(newestOf(sink, attempt.step), timedOut);
-    return { ...target, bytes: writer.bytes };
-  };
   try {
     // Found out while the files are written: we hold the root by then, so that nobody else takes it.
     const naming = new Deferred<Target>();
@@ -87,7 +85,7 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
     others?.wait();
     if (others && !commits) {
       await rejectOnAbort(others.committed, signal);
-      return await committedByOthers();
+      return committedByOthers(job, sink, writer);
     }
     const own = manifest ? [{ encoded: manifest, bytes: writer.bytes, groups: [] }] : [];
     const gathered = others ? await rejectOnAbort(others.gathered, signal) : { parts: own, beside: [] };
@@ -102,12 +100,37 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
     const failure = signal.aborted && !committing ? signal.reason : error;
     if (others) await writer.fail(aborted.aborted ? "its save was aborted" : messageOf(failure));
     // What has finished is rank 0's: it may have committed it before it saw the mark.
-    if (others && !commits && (await others.wasCommitted())) return await committedByOthers();
+    const verdict = others && !commits ? await others.verdict() : undefined;
+    if (verdict === "committed") return committedByOthers(job, sink, writer);
     // While a commit may still be under way nothing of it may be taken from under its feet.
     await writer.giveUp(isHoldfastError(error, "COMMIT_UNCERTAIN"));
+    if (verdict === "unknown") throw uncertain(attempt.step, failure);
     if (!committing) signal.throwIfAborted();
     throw asHoldfastError(error, "SINK_FAILED", `${sink.name}: step ${attempt.step}`);
   } finally {
     others?.stop();
   }
+}
+
+/** Every name under which this rank holds a tensor of its own. */
+function* keysOf({ form }: Share): Generator<string> {
+  for (const { key, tiedTo } of form.leaves) if (!tiedTo) yield key;
+}
+
+/** It is committed, whatever listing it says: then only its name is not known. */
+async function committedByOthers(
+  { attempt, timedOut }: SaveJob,
+  sink: Sink,
+  writer: RankWriter,
+): Promise<Written> {
+  const { step } = attempt;
+  const target = await rejectOnAbort(newestOf(sink, step), timedOut).catch((cause) => {
+    throw uncertain(step, cause);
+  });
+  return { ...target, bytes: writer.bytes };
+}
+
+function uncertain(step: number, cause: unknown): HoldfastError {
+  const rule = `step ${step}: this rank has finished, and cannot tell what became of it: ${messageOf(cause)}. List to see`;
+  return new HoldfastError("COMMIT_UNCERTAIN", rule, { cause });
 }

@@ -39,6 +39,8 @@ export interface Share {
   readonly form: StateForm;
   /** By group, in the order of the state's leaves; of each leaf at most one. */
   readonly parts: readonly Part[];
+  /** What this rank holds of what each rank holds its own of, and leaves to another: somebody has to write it. */
+  readonly unwritten: readonly Pick<Part, "leaf" | "slices">[];
   /** The leaves of the parts, by backend, as `StateForm.stored`. */
   readonly stored: ReadonlyMap<Backend, Lookup<Leaf>>;
   /** What has to be the same on all ranks; undefined for one. */
@@ -59,7 +61,7 @@ export function shareOf(form: StateForm, ranks: Ranks | undefined): Share {
 function wholeOf(form: StateForm): Share {
   const parts: Part[] = [];
   for (const leaf of form.leaves) if (!leaf.tiedTo) parts.push(partOf(leaf, []));
-  return { form, parts, stored: form.stored, sharding: () => undefined };
+  return { form, parts, unwritten: [], stored: form.stored, sharding: () => undefined };
 }
 
 function shareAmong(form: StateForm, ranks: Ranks): Share {
@@ -81,6 +83,9 @@ function shareAmong(form: StateForm, ranks: Ranks): Share {
   return {
     form,
     parts: form.leaves.flatMap((leaf) => parts.get(leaf) ?? []),
+    unwritten: placed.flatMap(({ leaf, placement: { slices } }) =>
+      ranks.sharding.partitions?.(leaf.group) && !parts.has(leaf) ? [{ leaf, slices }] : [],
+    ),
     stored,
     sharding: (digester) => {
       sharding ??= {

@@ -196,6 +196,11 @@ export interface Sink {
    * @throws HoldfastError `SINK_FAILED` if this sink has begun a rank of it and it is neither there nor committed
    */
   status(attempt: Attempt): Promise<AttemptStatus>;
+  /**
+   * As `AttemptWriter.fail`, for a rank that cannot even begin: it takes no lock, and neither begins nor ends anything.
+   * @throws HoldfastError `SINK_FAILED` if the attempt is over
+   */
+  fail(attempt: Attempt, rank: number, reason: string): Promise<void>;
   /** The manifest with which a rank has finished. */
   manifest(attempt: Attempt, rank: number): Promise<Uint8Array>;
   /**

@@ -116,11 +116,11 @@ export async function readFiles(
   const heads = manifests.flatMap(({ files, blockBytes }) => files.map((file) => ({ ...file, blockBytes })));
   const files = heads.filter(({ path }) => !read.has(path));
   checkFiles(files, reader, report);
+  for (const manifest of manifests) checkCoverage(manifest, reader.id);
   const tensors = joinManifests(
     manifests,
     (rule, cause) => new HoldfastError("CHECKPOINT_CORRUPT", `${reader.id}: ${rule}`, { cause }),
   );
-  for (const manifest of manifests) checkCoverage(manifest, reader.id);
   return {
     ...(training ?? { ...NO_TRAINING, step: record.step }),
     id: reader.id,

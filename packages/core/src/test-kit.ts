@@ -107,6 +107,7 @@ export class TestSink implements Sink {
 
   status: Sink["status"] = (attempt) => this.inner.status(attempt);
   manifest: Sink["manifest"] = (attempt, rank) => this.inner.manifest(attempt, rank);
+  fail: Sink["fail"] = (...args) => this.inner.fail(...args);
 
   protected writer(inner: AttemptWriter): AttemptWriter {
     return {

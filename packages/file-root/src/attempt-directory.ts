@@ -28,8 +28,8 @@ import { attemptName, ordinalIn, sealedName } from "./names";
 import { finishedIn, partName, rankOfPart, readManifest } from "./parts";
 import type { Root } from "./root";
 
-/** What it writes, what it has finished, its mark. */
-const OF_RANK_0 = /^\.?rank_0(\.|$)/;
+/** What it writes, or has finished. */
+const OF_RANK_0 = /^\.?rank_0(\.tar)?$/;
 
 const NOTHING: AttemptStatus = { finished: [], failed: [], committed: false };
 

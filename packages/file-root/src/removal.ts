@@ -31,9 +31,13 @@ export async function sweepRoot(root: Root, isKept: (name: string) => boolean): 
   return [...attempts, ...rest];
 }
 
-/** Removes the attempts of a run that came before this one. */
-export async function removeEarlier(root: Root, { runId, ordinal }: Attempt): Promise<void> {
-  const isEarlier = (name: string) => (ordinalIn(runId, name) ?? ordinal) < ordinal;
+/** Removes the attempts of a run that came before this one, and are not `live`. */
+export async function removeEarlier(
+  root: Root,
+  { runId, ordinal }: Attempt,
+  isLive: (name: string) => boolean,
+): Promise<void> {
+  const isEarlier = (name: string) => (ordinalIn(runId, name) ?? ordinal) < ordinal && !isLive(name);
   await removeDurably(root, (await namesIn(root)).filter(isEarlier));
 }
 

@@ -118,6 +118,10 @@ export class SinkHost {
     return this.#writer(writer).finish(manifest);
   }
 
+  mark(sink: SinkRef, attempt: Attempt, rank: number, reason: string): Promise<void> {
+    return this.#sink(sink).fail(attempt, rank, reason);
+  }
+
   fail(writer: number, reason: string): Promise<void> {
     return this.#writer(writer).fail(reason);
   }

@@ -71,12 +71,13 @@ export class RootSink implements Sink {
         else await this.#tenancy.join({ create: true });
         await this.#refuseWhatCannotFit(attempt.step, options?.byteLength ?? 0);
         options?.signal?.throwIfAborted();
-        if (rank === 0 && attempt.worldSize > 1) await removeEarlier(this.#root, attempt);
+        if (rank === 0 && attempt.worldSize > 1)
+          await removeEarlier(this.#root, attempt, (name) => this.#begun.isLive(name));
         return await this.#begun.start(attempt, rank, options?.digest);
       } catch (error) {
         // Not for a call that was wrong: the attempt may be going on.
         const isTold = rank === 0 && attempt.worldSize > 1 && !isHoldfastError(error, "INVALID_ARGUMENT");
-        if (isTold) await this.#tellOthers(attempt, messageOf(error)).catch(() => {}); // `error` says more
+        if (isTold) await this.#mark(attempt, rank, messageOf(error)).catch(() => {}); // `error` says more
         throw error;
       }
     });
@@ -85,6 +86,12 @@ export class RootSink implements Sink {
   status(attempt: Attempt): Promise<AttemptStatus> {
     return this.#root.guard(`look at ${attemptName(attempt)}`, "read", async () => {
       return (await this.#lookAt(attempt)?.status()) ?? NOTHING;
+    });
+  }
+
+  fail(attempt: Attempt, rank: number, reason: string): Promise<void> {
+    return this.#root.guard(`mark ${attemptName(attempt)}`, "write", async () => {
+      if (attempt.worldSize > 1) await this.#mark(attempt, rank, reason); // or else there is nobody to tell
     });
   }
 
@@ -154,13 +161,13 @@ export class RootSink implements Sink {
     return new AttemptDirectory(this.#root, this.container.whole, attempt);
   }
 
-  /** Rank 0 cannot begin: the others need not wait for it. */
-  async #tellOthers(attempt: Attempt, reason: string): Promise<void> {
+  async #mark(attempt: Attempt, rank: number, reason: string): Promise<void> {
     await this.#tenancy.join({ create: true });
     const directory = this.#directoryOf(attempt);
+    if (rank !== 0) await directory.refuseIfOver();
     await directory.join();
     try {
-      await directory.mark(0, reason);
+      await directory.mark(rank, reason);
     } finally {
       await directory.close();
     }

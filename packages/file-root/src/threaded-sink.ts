@@ -74,6 +74,10 @@ class ThreadedSink implements Sink {
     return this.thread.call("status", this.#ref, attempt);
   }
 
+  fail(attempt: Attempt, rank: number, reason: string): Promise<void> {
+    return this.thread.call("mark", this.#ref, attempt, rank, reason);
+  }
+
   manifest(attempt: Attempt, rank: number): Promise<Uint8Array> {
     return this.thread.call("manifest", this.#ref, attempt, rank);
   }

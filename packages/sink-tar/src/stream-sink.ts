@@ -56,6 +56,8 @@ export function streamSink({ open }: TarStreamOptions): Sink {
       return attempts.get(keyOf(attempt))?.status ?? { finished: [], failed: [], committed: false };
     },
 
+    async fail() {}, // there is nobody to tell
+
     async manifest(attempt) {
       const manifest = attempts.get(keyOf(attempt))?.manifest;
       if (manifest) return manifest;

@@ -27,10 +27,18 @@ export class Agreement {
 
   /** @throws HoldfastError `RANKS_DISAGREE` if a rank saves something else */
   add(rank: number, bytes: Uint8Array): void {
-    const { step, worldSize } = this.attempt;
+    const { runId, step, worldSize } = this.attempt;
     const manifest = decodeManifest(bytes, rankPrefix(rank, worldSize) + MANIFEST_FILE);
     this.#expect(rank, "the world size", manifest.worldSize, worldSize);
-    this.#expect(rank, "the step", manifest.step, step);
+    if (manifest.step !== step) {
+      const apart = `the step of rank ${rank} is ${manifest.step}, and that of rank 0 is ${step}`;
+      throw disagree(
+        step,
+        `${apart}: one of them has called save once more than the other. Launch all ranks anew`,
+      );
+    }
+    this.#expect(rank, "the number", manifest.rank, rank);
+    this.#expect(rank, "the runId", manifest.runId, runId);
     if (rank >= worldSize) throw disagree(step, `rank ${rank} is none of ${worldSize} ranks`);
     const [first] = this.#heard;
     if (first) {
@@ -48,13 +56,15 @@ export class Agreement {
   }
 
   /**
-   * What there is to commit; with it goes what boostr needs to read it, if it can.
+   * What there is to commit; with it goes what boostr needs to read it, if it can. None of `held` may be missing.
    * @throws HoldfastError `RANKS_DISAGREE` if they leave a hole, or have written something twice
    */
-  whole(): Gathered {
+  whole(held: Iterable<string>): Gathered {
     const byRank = [...this.#heard].sort(([a], [b]) => a - b).map(([, heard]) => heard);
     const manifests = byRank.map(({ manifest }) => manifest);
-    joinManifests(manifests, (rule, cause) => disagree(this.attempt.step, rule, cause));
+    const joined = joinManifests(manifests, (rule, cause) => disagree(this.attempt.step, rule, cause));
+    for (const key of held)
+      if (!joined.has(key)) throw disagree(this.attempt.step, `no rank has written ${key}`);
     const parts = byRank.map(({ bytes: encoded, manifest: { files, tensors } }) => ({
       encoded,
       bytes: files.reduce((total, { byteLength }) => total + byteLength, encoded.byteLength),

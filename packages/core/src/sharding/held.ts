@@ -25,13 +25,11 @@ export function boxHeld(
   const expected = [...spec.shape];
   for (const { dim, index, of } of slices) {
     const length = spec.shape[dim] ?? 0;
+    const before = cuts?.get(dim);
+    // Not by this rank's own length: each would decide by itself, and together they might miss some, or have it twice.
     const lengths =
-      policy.cut?.(local, dim, length, of) ??
-      asBefore(cuts?.get(dim), of, index, shape[dim]) ??
-      evenly(length, of);
-    const whole = lengths.length === of && lengths.reduce((sum, one) => sum + one, 0) === length;
-    if (!whole)
-      return `its policy cuts the ${length} of dimension ${dim} into [${lengths}], which is not ${of} slices of them`;
+      policy.cut?.(local, dim, length, of) ?? (before?.length === of ? before : evenly(length, of));
+    if (!isCut(lengths, length, of)) return notCut(lengths, dim, length, of);
     offset[dim] = lengths.slice(0, index).reduce((sum, one) => sum + one, 0);
     expected[dim] = lengths[index] ?? 0;
   }
@@ -43,14 +41,12 @@ export function boxHeld(
   return `${cut} of ${formatSpec(spec)} is ${formatSpec(held)}, and it is ${formatSpec(local.spec)} in the state (a policy's cut says how long slices are)`;
 }
 
-/** The lengths of as many slices as there were before, if they fit. */
-function asBefore(
-  lengths: readonly number[] | undefined,
-  of: number,
-  index: number,
-  length: number | undefined,
-): readonly number[] | undefined {
-  return lengths?.length === of && lengths[index] === length ? lengths : undefined;
+export function isCut(lengths: readonly number[], length: number, of: number): boolean {
+  return lengths.length === of && lengths.reduce((sum, one) => sum + one, 0) === length;
+}
+
+export function notCut(lengths: readonly number[], dim: number, length: number, of: number): string {
+  return `its policy cuts the ${length} of dimension ${dim} into [${lengths}], which is not ${of} slices of them`;
 }
 
 /** As equal as can be, the longer ones first. */

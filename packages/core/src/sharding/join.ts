@@ -166,7 +166,7 @@ function inOrder({ offset: a }: StoredShard, { offset: b }: StoredShard): number
   return axis < 0 ? 0 : (a[axis] ?? 0) - (b[axis] ?? 0);
 }
 
-/** Ties come with their tensor, so that several ranks may name the same one. */
+/** Each rank tells of the ties that it has: mostly all have the same. */
 function addTies(tensors: Map<string, StoredTensor>, ranks: readonly RankTensors[], refuse: Refuse): void {
   const tied = new Map<string, { readonly to: string; readonly rank: number }>();
   for (const { rank, ties } of ranks) {
@@ -182,7 +182,8 @@ function addTies(tensors: Map<string, StoredTensor>, ranks: readonly RankTensors
         throw refuse(
           `rank ${rank} ties ${key} to ${target}, and rank ${stored.shards[0]?.rank} has written it`,
         );
-      if (before || !tensor) continue; // each manifest holds what it ties to
+      if (before) continue;
+      if (!tensor) throw refuse(`rank ${rank} ties ${key} to ${target}, which no rank has written`);
       tied.set(key, { to: target, rank });
       tensors.set(key, tensor);
     }

@@ -51,6 +51,7 @@ function withMethods(inner: Sink): Sink {
     begin: (...args) => inner.begin(...args),
     status: (attempt) => inner.status(attempt),
     manifest: (...args) => inner.manifest(...args),
+    fail: (...args) => inner.fail(...args),
     commit: (...args) => inner.commit(...args),
     open: (id) => inner.open(id),
     list: (options) => inner.list(options),

@@ -89,7 +89,8 @@ export async function convertCheckpoint(
           jobOf(held, { ...ranks, rank, runId, deadline: 0 }),
         );
         const { form } = flattenStored(state, environment, { stored, reader, pool: reading }, undefined);
-        return convertedFrom(stored, format, groups, state, form, await writeShares(jobs, environment));
+        const keys = form.leaves.map(({ key }) => key);
+        return convertedFrom(stored, format, groups, state, form, await writeShares(jobs, environment, keys));
       }
       const job = jobOf(state);
       return convertedFrom(stored, format, groups, state, job.form, await writeCheckpoint(job, environment));

@@ -1,13 +1,14 @@
 /** Writes a checkpoint as several ranks would have saved it: each one's share in turn, and then the commit. */
 import { commitAttempt, nextRevision } from "../../commit";
 import { Digester } from "../../digest";
-import { HoldfastError } from "../../errors";
+import { HoldfastError, isHoldfastError } from "../../errors";
+import { tensorKey } from "../../manifest";
 import { RankWriter } from "../../rank-writer";
 import type { SaveEnvironment, SaveJob, Written } from "../../save";
 import { Agreement } from "../../sharding/agreement";
 import type { Box } from "../../sharding/box";
-import { evenly } from "../../sharding/held";
-import type { Placement, ShardingPolicy } from "../../sharding/policy";
+import { evenly, isCut, notCut } from "../../sharding/held";
+import type { LocalTensor, Placement, ShardingPolicy } from "../../sharding/policy";
 import { byteLength } from "../../tensor";
 import { StoredLeaf, type StoredState } from "./stored-state";
 
@@ -18,10 +19,14 @@ export interface RanksToWrite {
 }
 
 /**
- * `jobs`: one a rank, by rank, of one attempt.
+ * `jobs`: one a rank, by rank, of one attempt. `held`: the keys of all that there has to be.
  * @throws HoldfastError what the sink throws, and `RANKS_DISAGREE` for a policy that leaves a hole, or an overlap
  */
-export async function writeShares(jobs: readonly SaveJob[], environment: SaveEnvironment): Promise<Written> {
+export async function writeShares(
+  jobs: readonly SaveJob[],
+  environment: SaveEnvironment,
+  held: Iterable<string>,
+): Promise<Written> {
   const { sink } = environment;
   const [job] = jobs;
   if (!job) throw new HoldfastError("INVALID_ARGUMENT", "there is no rank to write");
@@ -34,13 +39,15 @@ export async function writeShares(jobs: readonly SaveJob[], environment: SaveEnv
     }
     const digester = await Digester.create(environment.digest);
     const target = job.target ?? (await nextRevision(sink, job.attempt.step));
-    const parts = agreement.whole();
+    const gathered = agreement.whole(held);
     job.aborted.throwIfAborted();
-    await commitAttempt(job, sink, { target, parts, digester });
-    return { ...target, bytes: parts.reduce((sum, { bytes }) => sum + bytes, 0) };
+    await commitAttempt(job, sink, { target, ...gathered, digester });
+    return { ...target, bytes: gathered.parts.reduce((sum, { bytes }) => sum + bytes, 0) };
   } catch (error) {
     for (const writer of writers) await writer.giveUp(false);
-    if (sink.capabilities.delete) await sink.sweep(); // what ranks have finished is not theirs to remove
+    // What ranks have finished is not theirs to remove. `error` says more than what may fail here.
+    const sweeps = sink.capabilities.delete && !isHoldfastError(error, "COMMIT_UNCERTAIN");
+    if (sweeps) await sink.sweep().catch(() => {});
     throw error;
   }
 }
@@ -63,17 +70,20 @@ function inTurn(jobs: readonly SaveJob[]): readonly SaveJob[] {
 /** What each rank holds of a state, by rank. @throws what the policy throws */
 export function statesOf(state: StoredState, { worldSize, sharding }: RanksToWrite): readonly StoredState[] {
   const owners = ownersOf(state, worldSize, sharding);
+  const named = Object.entries(state).flatMap(([group, leaves]) =>
+    [...leaves].map(([name, leaf]) => ({ group, name, key: tensorKey(group, name), spec: leaf.spec, leaf })),
+  );
+  named.sort((a, b) => (a.key < b.key ? -1 : 1));
   return Array.from({ length: worldSize }, (_, rank) => {
-    const named = Object.entries(state).flatMap(([group, leaves]) =>
-      [...leaves].map(([name, leaf]) => ({ group, name, spec: leaf.spec, leaf })),
-    );
-    named.sort((a, b) => (`${a.group}/${a.name}` < `${b.group}/${b.name}` ? -1 : 1));
     const placements = sharding.place(named, { rank, worldSize });
     const held = new Map<StoredLeaf, StoredLeaf>(); // names that share one stay tied
-    for (const [i, { leaf }] of named.entries()) {
+    for (const [i, local] of named.entries()) {
       const placement = placements[i];
-      if (placement && (owners.get(leaf) ?? rank) === rank && !held.has(leaf))
-        held.set(leaf, sliceOf(leaf, named[i] ?? { group: "", name: "" }, placement, sharding));
+      if (!placement)
+        throw new HoldfastError("INVALID_ARGUMENT", `${sharding.name} has no place for ${local.key}`);
+      const { leaf } = local;
+      if ((owners.get(leaf) ?? rank) === rank && !held.has(leaf))
+        held.set(leaf, sliceOf(leaf, local, placement, sharding));
     }
     const groups = Object.entries(state).map(([group, leaves]) => {
       const own = [...leaves].flatMap(([name, leaf]) => {
@@ -88,7 +98,7 @@ export function statesOf(state: StoredState, { worldSize, sharding }: RanksToWri
 
 function sliceOf(
   leaf: StoredLeaf,
-  { group, name }: { readonly group: string; readonly name: string },
+  local: LocalTensor,
   { slices }: Placement,
   sharding: ShardingPolicy,
 ): StoredLeaf {
@@ -98,7 +108,11 @@ function sliceOf(
   const offset = shape.map(() => 0);
   for (const { dim, index, of } of slices) {
     const length = shape[dim] ?? 0;
-    const lengths = sharding.cut?.({ group, name, spec: leaf.spec }, dim, length, of) ?? evenly(length, of);
+    const lengths = sharding.cut?.(local, dim, length, of) ?? evenly(length, of);
+    if (!isCut(lengths, length, of)) {
+      const rule = `${tensorKey(local.group, local.name)}: ${notCut(lengths, dim, length, of)}`;
+      throw new HoldfastError("INVALID_ARGUMENT", rule);
+    }
     offset[dim] = lengths.slice(0, index).reduce((sum, one) => sum + one, 0);
     shape[dim] = lengths[index] ?? 0;
   }

@@ -301,6 +301,44 @@ describe("convert", () => {
     expect(holdfast("verify", "boostr").stdout).toMatch(/^boostr: unverified, its format is in order/);
   });
 
+  test("writes what several ranks would have, and makes one rank's of it again", () => {
+    expect(holdfast("convert", NEWEST, "on-3/step-00000030", "--ranks", "3", "--policy", "zero").status).toBe(
+      0,
+    );
+    const names = readdirSync(join(place, "on-3", "step-00000030")).sort();
+    expect(names).toEqual(["checkpoint.json", "rank_0", "rank_1", "rank_2"]);
+    expect(holdfast("ls", "on-3").stdout).toMatch(/^30 +good .* 3 +loss/m);
+    expect(holdfast("verify", "on-3").stdout).toMatch(/: good/);
+    expect(holdfast("convert", "on-3/step-00000030", "one.tar").status).toBe(0);
+    const tensorsIn = (path: string) => {
+      const { tensors } = JSON.parse(holdfast("inspect", path, "--json").stdout);
+      return tensors.map(({ group, name, dtype, shape }: Record<string, unknown>) => [
+        group,
+        name,
+        dtype,
+        shape,
+      ]);
+    };
+    expect(tensorsIn("one.tar").sort()).toEqual(tensorsIn(NEWEST).sort());
+    holdfast("convert", "one.tar", "back/step-00000030");
+    for (const name of ["model.safetensors", "optimizer.safetensors", "training_state.json"]) {
+      const [one, other] = ["back/step-00000030", NEWEST].map((path) =>
+        readFileSync(join(place, path, name)),
+      );
+      expect(one?.equals(other ?? Buffer.alloc(0)), name).toBe(true);
+    }
+  });
+
+  test.each([
+    ["--ranks of an archive", ["x.tar", "--ranks", "2"], "an archive is one rank's"],
+    ["a policy without ranks", ["x", "--policy", "zero"], "say how many, by --ranks"],
+    ["slices without dimensions", ["x", "--ranks", "2", "--policy", "tensor-parallel"], "needs --split-dims"],
+    ["dimensions that are none", ["x", "--ranks", "2", "--split-dims", "w"], "w names no dimension"],
+  ])("refuses %s", (_, args, message) => {
+    const { status, stderr } = holdfast("convert", NEWEST, ...args);
+    expect([status, stderr]).toEqual([2, expect.stringContaining(message)]);
+  });
+
   test("takes the groups that it is told", () => {
     expect(holdfast("convert", NEWEST, "step-00000030.tar", "--groups", "optimizer").status).toBe(0);
     expect(json("inspect", "step-00000030.tar").value.groups).toEqual(["optimizer"]);

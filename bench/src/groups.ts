@@ -3,6 +3,7 @@ import { busyGroup } from "./rows/busy";
 import { loopDelayGroup } from "./rows/loop-delay";
 import { memoryGroup, memorySlopeGroup } from "./rows/memory";
 import { peersGroup } from "./rows/peers";
+import { ranksGroups } from "./rows/ranks";
 import { restoreGroups } from "./rows/restore";
 import { scalingGroups } from "./rows/scaling";
 import { stallHostGroups } from "./rows/stall-host";
@@ -21,6 +22,7 @@ export function allGroups(scale: Scale): Group[] {
     memorySlopeGroup(scale),
     ...tarGroups(scale),
     ...scalingGroups(scale),
+    ...ranksGroups(scale),
     webgpuGroup(scale),
     ...stallHostGroups(scale),
     peersGroup(scale),

@@ -33,6 +33,16 @@ export function list(text: string): readonly string[] {
   return text.split(",").map((part) => part.trim());
 }
 
+/** `layer.weight=0,embed=1`: a dimension for each name. */
+export function splitDims(text: string): Readonly<Record<string, number>> {
+  const dims = list(text).map((part) => {
+    const [, name = "", dim = ""] = /^(.+)=(\d+)$/.exec(part) ?? [];
+    if (name !== "") return [name, Number(dim)] as const;
+    throw new InvalidArgumentError(`${part} names no dimension, as layer.weight=0 does.`);
+  });
+  return Object.fromEntries(dims);
+}
+
 export interface Best {
   readonly metric: string;
   readonly n: number;

@@ -1,5 +1,5 @@
 /** Writes one run's checkpoints, one after another: gives each its attempt, its time limit and its outcome. */
-import { asHoldfastError, HoldfastError } from "./errors";
+import { asHoldfastError, HoldfastError, messageOf } from "./errors";
 import type { Housekeeping } from "./housekeeping";
 import { Pace } from "./pace";
 import { randomId } from "./random-id";
@@ -57,7 +57,10 @@ export class CheckpointWriter {
       request.report(change);
     };
     try {
-      await this.#sweepOnce(AbortSignal.any([request.aborted, timedOut]));
+      await this.#sweepOnce(AbortSignal.any([request.aborted, timedOut])).catch((error) => {
+        this.leaveOut(request, messageOf(error));
+        throw error;
+      });
       const attempt = this.#attempt(request);
       this.pace.begin();
       const written = await writeCheckpoint({ ...request, attempt, timedOut, report }, this.environment);

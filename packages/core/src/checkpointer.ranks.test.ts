@@ -121,6 +121,21 @@ describe("ranks", () => {
     expect(await contents(sink.inner)).toEqual(["step-00000002 committed"]);
   });
 
+  test("rank 0 that cannot even sweep stops the others", async () => {
+    const sink = new TestSink();
+    const [zero, one] = await openRanks(sink, 2);
+    sink.hooks.sweep = failing(new Error("EROFS"));
+    const saves = [zero, one].map((rank) => rank?.save({ step: 1, state: stateOf(1) }));
+    await expect(saves[0]?.committed).rejects.toMatchObject({ code: "SINK_FAILED" });
+    await expect(saves[1]?.committed).rejects.toMatchObject({
+      code: "RANK_FAILED",
+      message: expect.stringMatching(/^step 1: rank 0 failed: .*EROFS/),
+    });
+    sink.hooks.sweep = undefined;
+    await Promise.all([zero, one].map((rank) => rank?.save({ step: 2, state: stateOf(1) }).committed));
+    expect(await contents(sink.inner)).toEqual(["step-00000002 committed"]);
+  });
+
   test("one that is aborted stops the others", async () => {
     const sink = new TestSink();
     const ranks = await openRanks(sink, 2);
@@ -129,7 +144,10 @@ describe("ranks", () => {
     const [zero, one] = await failures(saves);
     expect(one).toBe("committed"); // settled, and not rejected: aborted
     expect((await saves[1]?.committed)?.outcome).toBe("aborted");
-    expect(zero).toMatchObject({ code: "RANK_FAILED", message: expect.stringContaining("rank 1 failed") });
+    expect(zero).toMatchObject({
+      code: "RANK_FAILED",
+      message: expect.stringContaining("rank 1 failed: its save was aborted"),
+    });
   });
 
   test("one that never saves is named at the deadline", async () => {

@@ -47,6 +47,7 @@ export { locationOf } from "./tensor-range";
 export { convertCheckpoint } from "./tools/convert/convert";
 export type { Converted } from "./tools/convert/converted";
 export type { ConvertOptions } from "./tools/convert/options";
+export type { RanksToWrite } from "./tools/convert/sharded";
 export type { Destination } from "./tools/convert/target";
 export {
   type CheckpointContents,

@@ -63,6 +63,7 @@ export function memorySink(): Sink {
       options?.signal?.throwIfAborted();
       const { runId, ordinal, worldSize } = attempt;
       const name = attemptName(attempt);
+      if (rank !== 0 && ordinal < (newest.get(runId) ?? 0)) throw over(name);
       if (rank === 0 && worldSize > 1) {
         newest.set(runId, ordinal);
         for (const [other, stored] of attempts)

@@ -179,7 +179,13 @@ describe("what each rank alone had to say", () => {
     });
   });
 
-  test("is not even asked for where rank 0 had nothing", async () => {
+  test("is read though rank 0 had nothing", async () => {
+    expect(await reads((rank) => (rank === 2 ? 5 : undefined))).toMatchObject({
+      rankExtras: [undefined, undefined, 5],
+    });
+  });
+
+  test("is not even asked for where all say the same", async () => {
     expect(await reads(() => undefined)).toEqual({
       rankExtras: undefined,
       extra: "common",

@@ -131,6 +131,7 @@ export class SaveHandle implements Save {
 
   report(change: Partial<SaveProgress>): void {
     if (isFinal(this.#progress.stage)) return; // a sink that was given up may still release chunks
+    if (Object.keys(change).length === 0) return; // something moved that nobody counts
     this.#progress = { ...this.#progress, ...change };
     this.#changed.resolve();
     this.#changed = new Deferred();

@@ -72,6 +72,10 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
   const writer = new RankWriter(job, environment, ranks?.rank ?? 0, signal);
   const commits = !ranks || ranks.rank === 0;
   let committing = false;
+  const committedByOthers = async (): Promise<Written> => {
+    const target = await rejectOnAbort(newestOf(sink, attempt.step), timedOut);
+    return { ...target, bytes: writer.bytes };
+  };
   try {
     // Found out while the files are written: we hold the root by then, so that nobody else takes it.
     const naming = new Deferred<Target>();
@@ -83,7 +87,7 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
     others?.wait();
     if (others && !commits) {
       await rejectOnAbort(others.committed, signal);
-      return { ...(await newestOf(sink, attempt.step)), bytes: writer.bytes };
+      return await committedByOthers();
     }
     const own = manifest ? [{ encoded: manifest, bytes: writer.bytes, groups: [] }] : [];
     const gathered = others ? await rejectOnAbort(others.gathered, signal) : { parts: own, beside: [] };
@@ -96,11 +100,9 @@ export async function writeCheckpoint(job: SaveJob, environment: SaveEnvironment
     return { ...target, bytes: writer.bytes };
   } catch (error) {
     const failure = signal.aborted && !committing ? signal.reason : error;
-    if (others) await writer.fail(messageOf(failure));
+    if (others) await writer.fail(aborted.aborted ? "its save was aborted" : messageOf(failure));
     // What has finished is rank 0's: it may have committed it before it saw the mark.
-    if (others && !commits && (await others.wasCommitted())) {
-      return { ...(await newestOf(sink, attempt.step)), bytes: writer.bytes };
-    }
+    if (others && !commits && (await others.wasCommitted())) return await committedByOthers();
     // While a commit may still be under way nothing of it may be taken from under its feet.
     await writer.giveUp(isHoldfastError(error, "COMMIT_UNCERTAIN"));
     if (!committing) signal.throwIfAborted();

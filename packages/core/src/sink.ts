@@ -185,8 +185,9 @@ export interface Sink {
   /**
    * Starts one rank's side of an attempt. Ranks begin in any order, each in a process of its own. Rank 0 takes the
    * root's lock, which `close` gives back, and removes what earlier attempts of the run have left; if it cannot begin
-   * one of several ranks, it leaves a mark as `fail` does.
-   * @throws HoldfastError `ROOT_LOCKED`, `STORAGE_FULL`, `READ_ONLY`, `ROOT_INVALID`
+   * one of several ranks, it leaves a mark as `fail` does. Another rank that begins what rank 0 has already gone on from
+   * is refused (`SINK_FAILED`): nobody would wait for it.
+   * @throws HoldfastError `ROOT_LOCKED`, `STORAGE_FULL`, `READ_ONLY`, `ROOT_INVALID`, `SINK_FAILED`
    */
   begin(attempt: Attempt, rank: number, options?: BeginOptions): Promise<AttemptWriter>;
   /**

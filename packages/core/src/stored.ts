@@ -51,7 +51,7 @@ export interface StoredHead extends ManifestFile {
   readonly blockBytes: number;
 }
 
-export interface Stored extends Omit<StoredTraining, "rankExtra"> {
+export interface Stored extends Omit<StoredTraining, "rankExtra" | "rankExtras"> {
   readonly id: string;
   /** Undefined for what others wrote. */
   readonly record: CommitRecord | undefined;
@@ -62,7 +62,7 @@ export interface Stored extends Omit<StoredTraining, "rankExtra"> {
   readonly digest: DigestAlgorithm;
   /** The most of any rank's; undefined where there are no digests. */
   readonly blockBytes: number | undefined;
-  /** What each rank alone had to say, by rank; undefined if rank 0 had nothing. */
+  /** What each rank alone had to say, by rank; undefined if none had anything. */
   readonly rankExtras: readonly (Json | undefined)[] | undefined;
   readonly groups: readonly string[];
   /** By every name that it has: tied names share one. */
@@ -108,8 +108,11 @@ export async function readFiles(
     return noting(report, { path }, () => readTraining(reader, sealed, manifest, path, signal));
   };
   const [training] = await someAtOnce(manifests.slice(0, 1), trainingOf);
-  const others = training?.rankExtra === undefined ? [] : manifests.slice(1);
-  const trainings = [training, ...(await someAtOnce(others, trainingOf))];
+  // Those that are equal to rank 0's, byte for byte, say nothing more: mostly all are.
+  const [same, ...theirs] = manifests.map(trainingDigests);
+  const trainings = await someAtOnce(manifests, async (manifest) =>
+    manifest.rank === 0 || theirs[manifest.rank - 1] === same ? training : trainingOf(manifest),
+  );
   const heads = manifests.flatMap(({ files, blockBytes }) => files.map((file) => ({ ...file, blockBytes })));
   const files = heads.filter(({ path }) => !read.has(path));
   checkFiles(files, reader, report);
@@ -126,11 +129,21 @@ export async function readFiles(
     verified: true,
     digest: record.digest,
     blockBytes: Math.max(...manifests.map(({ blockBytes }) => blockBytes)),
-    rankExtras: training?.rankExtra === undefined ? undefined : trainings.map((one) => one?.rankExtra),
+    rankExtras: training?.rankExtras ?? rankExtrasOf(trainings),
     groups: record.groups,
     tensors,
     files,
   };
+}
+
+function trainingDigests({ rank, worldSize, files }: Manifest): string | undefined {
+  const path = rankPrefix(rank, worldSize) + TRAINING_STATE_FILE;
+  return files.find((file) => file.path === path)?.digests.join();
+}
+
+function rankExtrasOf(trainings: readonly (StoredTraining | undefined)[]): Stored["rankExtras"] {
+  const extras = trainings.map((training) => training?.rankExtra);
+  return extras.some((extra) => extra !== undefined) ? extras : undefined;
 }
 
 function checkFiles(files: readonly StoredHead[], reader: CheckpointReader, report: Report): void {

@@ -33,6 +33,8 @@ export interface Training {
 export interface StoredTraining extends Training {
   /** Whatever this rank alone has passed to `save`; undefined if nothing was. */
   readonly rankExtra: Json | undefined;
+  /** What each of several ranks has passed, where their checkpoint was converted to one of fewer. */
+  readonly rankExtras: readonly (Json | undefined)[] | undefined;
   /** All of its file; undefined if there is none. */
   readonly trainingBytes: Uint8Array | undefined;
 }
@@ -43,6 +45,7 @@ export interface TrainingInput {
   readonly metrics?: Readonly<Record<string, number>> | undefined;
   readonly extra?: unknown;
   readonly rankExtra?: unknown;
+  readonly rankExtras?: readonly unknown[] | undefined;
 }
 
 /** With boostr's keys alone. @throws HoldfastError `NOT_JSON`, `INVALID_ARGUMENT` */
@@ -60,6 +63,7 @@ export function encodeTraining({
   metrics = {},
   extra,
   rankExtra,
+  rankExtras,
 }: TrainingInput): Uint8Array {
   // encodeJson refuses what is not finite; this says in addition what type is meant.
   for (const [name, value] of Object.entries(metrics)) {
@@ -68,6 +72,9 @@ export function encodeTraining({
   const fields = [...boostrFields(step, training), `"metrics": ${encodeJson(metrics, "metrics")}`];
   if (extra !== undefined) fields.push(`"extra": ${encodeJson(extra, "extra")}`);
   if (rankExtra !== undefined) fields.push(`"rank_extra": ${encodeJson(rankExtra, "rankExtra")}`);
+  // JSON has no undefined: a list in a list has room for nothing.
+  const listed = rankExtras?.map((one) => (one === undefined ? [] : [one]));
+  if (listed) fields.push(`"rank_extras": ${encodeJson(listed, "rankExtras")}`);
   return encodeFields(fields);
 }
 
@@ -117,7 +124,16 @@ export function decodeTraining(bytes: Uint8Array, file: string): Omit<StoredTrai
     // JSON.parse made it, so it is JSON.
     extra: fields.get("extra") as Json | undefined,
     rankExtra: fields.get("rank_extra") as Json | undefined,
+    rankExtras: decodeRankExtras(fields),
   };
+}
+
+function decodeRankExtras(fields: Fields): readonly (Json | undefined)[] | undefined {
+  if (fields.get("rank_extras") === undefined) return undefined;
+  return fields.list("rank_extras").map((one) => {
+    if (Array.isArray(one) && one.length < 2) return one[0] as Json | undefined;
+    throw fields.fail("rank_extras", "is not a list of lists of at most one");
+  });
 }
 
 /** What a directory says that has no training state (Hugging Face's): step 0, and the defaults. */
@@ -127,6 +143,7 @@ export const NO_TRAINING: StoredTraining = {
   metrics: {},
   extra: undefined,
   rankExtra: undefined,
+  rankExtras: undefined,
   trainingBytes: undefined,
 };
 

@@ -24,9 +24,12 @@ import { isAt } from "./commit";
 import type { Shape } from "./container";
 import { type Entry, ifPresent, makeDirectory, type OpenFile, syncDirectory } from "./file-ops";
 import { rankOfMark, readMark, writeMark } from "./marks";
-import { attemptName, sealedName } from "./names";
+import { attemptName, ordinalIn, sealedName } from "./names";
 import { finishedIn, partName, rankOfPart, readManifest } from "./parts";
 import type { Root } from "./root";
+
+/** What it writes, what it has finished, its mark. */
+const OF_RANK_0 = /^\.?rank_0(\.|$)/;
 
 const NOTHING: AttemptStatus = { finished: [], failed: [], committed: false };
 
@@ -46,6 +49,20 @@ export class AttemptDirectory {
   ) {
     this.name = attemptName(attempt);
     this.sealed = sealedName(this.name);
+  }
+
+  /**
+   * For a rank that may have been asleep: nobody would wait for what it begins now, and it for the others in vain.
+   * @throws HoldfastError `SINK_FAILED` if rank 0 has begun a later attempt of the run
+   */
+  async refuseIfOver(): Promise<void> {
+    const { runId, ordinal } = this.attempt;
+    for (const { name, kind } of await this.root.ops.readdir(this.root.path)) {
+      const isLater = kind === "directory" && (ordinalIn(runId, name) ?? 0) > ordinal;
+      const entries = isLater ? await ifPresent(this.root.ops.readdir(this.root.at(name))) : undefined;
+      if (entries?.some((entry) => OF_RANK_0.test(entry.name)))
+        throw new HoldfastError("SINK_FAILED", `${this.name} is over: rank 0 has gone on to ${name}`);
+    }
   }
 
   /** Makes it, unless another rank has, and holds it. */

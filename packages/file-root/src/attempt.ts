@@ -14,6 +14,7 @@ import {
 } from "@holdfast/core";
 import { publish } from "./commit";
 import type { Draft } from "./container";
+import { errnoOf } from "./errors";
 import type { Place } from "./place";
 import type { Root } from "./root";
 import { writeChunks } from "./write-chunks";
@@ -143,7 +144,8 @@ export class RootAttempt implements AttemptWriter {
         throw new HoldfastError("SINK_FAILED", `cannot ${what}: it is ${this.#state}, not ${state}`);
       }
       try {
-        return await call((step) => this.root.guard(what, "write", step));
+        const orOver = (error: unknown) => this.#throwOver(error, state);
+        return await call((step) => this.root.guard(what, "write", () => step().catch(orOver)));
       } catch (error) {
         if (this.#state === state) this.#state = "over";
         throw error;
@@ -151,6 +153,12 @@ export class RootAttempt implements AttemptWriter {
     })();
     this.#work = result.catch(() => {}); // whoever called gets the error
     return result;
+  }
+
+  /** What is missing may be missing because the attempt is over: rank 0 has gone on while this one was asleep. */
+  async #throwOver(error: unknown, state: "writing" | "finished"): Promise<never> {
+    if (state === "writing" && errnoOf(error) === "ENOENT") await this.place.status(); // throws if it is
+    throw error;
   }
 
   /** Stops what is under way, runs `end` unless there was a commit, and `always` behind it. */

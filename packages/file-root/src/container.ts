@@ -38,18 +38,18 @@ export function shapesOf({ whole, ranks }: Container): ReadonlySet<Shape> {
   return new Set([whole, ranks]);
 }
 
-/** Whether a directory's checkpoint lies in archives, one a rank: that of rank 0 tells, as there is always one. */
-export function holdsArchives(root: Root, name: string): Promise<boolean> {
-  return hasFile(root, name, "rank_0.tar");
+/** An archive of one rank, finished or being written. */
+const RANKS_ARCHIVE = /^\.?rank_\d+(\.tar)?$/;
+
+/** Whether what lies in a directory, a checkpoint or an attempt, lies in archives, one a rank. */
+export async function holdsArchives(root: Root, name: string): Promise<boolean> {
+  const entries = (await ifPresent(root.ops.readdir(root.at(name)))) ?? [];
+  return entries.some((entry) => entry.kind === "file" && RANKS_ARCHIVE.test(entry.name));
 }
 
 /** Whether a directory has a commit record. */
-export function hasRecordFile(root: Root, name: string): Promise<boolean> {
-  return hasFile(root, name, RECORD_FILE);
-}
-
-async function hasFile(root: Root, directory: string, file: string): Promise<boolean> {
-  return (await ifPresent(root.ops.lstat(root.at(directory, file))))?.kind === "file";
+export async function hasRecordFile(root: Root, name: string): Promise<boolean> {
+  return (await ifPresent(root.ops.lstat(root.at(name, RECORD_FILE))))?.kind === "file";
 }
 
 /** A container that is read. It goes on being read after the checkpoint was deleted. */

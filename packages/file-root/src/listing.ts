@@ -16,19 +16,22 @@ export async function listCheckpoints(
   await root.check(); // a root that vanished under us is not empty
   const entries = (await ifPresent(root.ops.readdir(root.path))) ?? [];
   const shapes = [...shapesOf(container)];
-  const found: StoredCheckpoint[] = [];
+  const listed: StoredCheckpoint[] = [];
   for (const entry of entries) {
     const { name, kind } = entry;
-    if (all && name.startsWith(ATTEMPT_PREFIX) && shapes.some((shape) => shape.kind === kind)) {
-      found.push({ id: name, state: "in-progress" });
+    if (name.startsWith(ATTEMPT_PREFIX)) {
+      const ours = async (shape: Shape) => shape.kind === kind && (await shape.owns(root, name));
+      const found = all ? await Promise.all(shapes.map(ours)) : [];
+      if (found.includes(true)) listed.push({ id: name, state: "in-progress" });
+      continue;
     }
     for (const shape of shapes) {
       const id = idOf(entry, shape);
       const state = id === undefined ? undefined : await stateOf(root, shape, name, id, all);
-      if (id !== undefined && state) found.push({ id, state });
+      if (id !== undefined && state) listed.push({ id, state });
     }
   }
-  return found;
+  return listed;
 }
 
 /** What a checkpoint of this shape is called, if its name can be one. */

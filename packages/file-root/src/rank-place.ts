@@ -22,9 +22,13 @@ export class RankPlace implements Place {
     readonly draft: Draft,
   ) {}
 
-  /** Fails with EEXIST if that rank began it before. */
+  /**
+   * Fails with EEXIST if that rank began it before.
+   * @throws HoldfastError `SINK_FAILED` if rank 0 has gone on to the next
+   */
   static async make(root: Root, container: Container, attempt: Attempt, rank: number): Promise<RankPlace> {
     const directory = new AttemptDirectory(root, container.whole, attempt);
+    if (rank !== 0) await directory.refuseIfOver();
     await directory.join();
     try {
       const name = `${directory.name}/.rank_${rank}`;

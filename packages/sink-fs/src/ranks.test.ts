@@ -142,9 +142,10 @@ describe("several ranks", () => {
   test("are told that an attempt is over, even if another directory has its name", async () => {
     const root = await temporaryDirectory();
     const one = sinkOn(root);
-    await one.begin(rankAttempt(1), 1);
+    const writer = await one.begin(rankAttempt(1), 1);
     await rename(join(root, ATTEMPT), join(root, ".trash-1"));
     const over = { code: "SINK_FAILED", message: expect.stringContaining(`${ATTEMPT} is over`) };
+    await expect(writer.finish(new Uint8Array(1))).rejects.toMatchObject(over);
     await expect(one.status(rankAttempt(1))).rejects.toMatchObject(over);
     await mkdir(join(root, ATTEMPT));
     await mkdir(join(root, ID));

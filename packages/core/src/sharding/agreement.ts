@@ -39,7 +39,6 @@ export class Agreement {
         this.#expect(rank, what, own, known, other);
       with0("the policy", manifest.sharding?.policy, theirs.sharding?.policy);
       with0("the digest", manifest.digest, theirs.digest);
-      with0("the block size (of memory.host)", manifest.blockBytes, theirs.blockBytes);
       if (manifest.sharding?.form !== theirs.sharding?.form) {
         const rule = `the names, dtypes or shapes of rank ${rank}'s state are not those of rank ${other}'s`;
         throw disagree(step, rule);

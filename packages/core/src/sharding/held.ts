@@ -54,7 +54,7 @@ function asBefore(
 }
 
 /** As equal as can be, the longer ones first. */
-function evenly(length: number, of: number): readonly number[] {
+export function evenly(length: number, of: number): readonly number[] {
   const [each, longer] = [Math.floor(length / of), length % of];
   return Array.from({ length: of }, (_, index) => each + (index < longer ? 1 : 0));
 }

@@ -66,9 +66,9 @@ export function failingRanks({ test, capabilities }: SinkCases): void {
   });
 
   test("removes an attempt when rank 0 begins the next, and tells the others", async (context) => {
-    const [first, second] = [attemptOf(2), attemptOf(2, { ordinal: 2, step: 2 })];
-    const sinks = await sinksFor(context, 2);
-    const other = sinks[1] ?? context.sink;
+    const [first, second] = [attemptOf(3), attemptOf(3, { ordinal: 2, step: 2 })];
+    const sinks = await sinksFor(context, 3);
+    const [, other = context.sink, third = context.sink] = sinks;
     const zero = await beginRank(context.sink, first, 0);
     const late = await beginRank(other, first, 1);
     await zero.fail("the source was closed");
@@ -77,12 +77,14 @@ export function failingRanks({ test, capabilities }: SinkCases): void {
     await refuses(other.status(first), "`status` tells a rank that its attempt is over", "SINK_FAILED");
     await rejection(late.finish(manifestOfRank(1)), "an attempt that is over cannot be finished");
     await late.abort();
+    await refuses(third.begin(first, 2), "a rank cannot begin what rank 0 has gone on from", "SINK_FAILED");
     if (capabilities.list) {
       const states = (await context.sink.list({ all: true })).map(({ state }) => state);
       equal(states, ["in-progress"], "`begin` of rank 0 removes earlier attempts of the run");
     }
     await next.finish(manifestOfRank(0));
     await finishRank(other, second, 1);
+    await finishRank(third, second, 2);
     const expected = await commitRanks(context.sink, second);
     await assertHolds(other, expected);
     await assertNothingBut(other, [expected.id], "after the commit");

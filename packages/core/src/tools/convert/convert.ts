@@ -1,4 +1,5 @@
 /** Writes a checkpoint again, in another place or form: opens it, makes a state of its tensors, and saves that. */
+import type { TensorSource } from "../../backend";
 import { ByteBudget } from "../../budget";
 import { requireCapabilities } from "../../capabilities";
 import { castSource } from "../../cast";
@@ -11,20 +12,21 @@ import { randomId } from "../../random-id";
 import { layoutOptions } from "../../rank-writer";
 import { type SaveEnvironment, type SaveJob, writeCheckpoint } from "../../save";
 import { isOurs, readRecord } from "../../sealed";
-import { shareOf } from "../../share";
+import { type Part, type Ranks, shareOf } from "../../share";
 import type { Sink } from "../../sink";
 import { SnapshotSet } from "../../snapshot-set";
-import type { FlatState } from "../../state";
+import type { FlatState, StateForm } from "../../state";
 import { readSealed } from "../../stored";
 import { StoredSource, type StoredSourceOptions } from "../../stored-source";
-import type { TensorSpec } from "../../tensor";
+import { sameShape, type TensorSpec } from "../../tensor";
 import type { Wanted } from "../../wanted";
 import { type Converted, convertedFrom } from "./converted";
 import { placeGroups } from "./groups";
 import { type ConvertOptions, resolveConversion } from "./options";
 import { poolsFor } from "./pools";
+import { statesOf, writeShares } from "./sharded";
 import { storedBackend } from "./stored-backend";
-import { type StoredState, stateOf } from "./stored-state";
+import { type StoredLeaf, type StoredState, stateOf } from "./stored-state";
 import { type Destination, targetOf } from "./target";
 
 /**
@@ -44,7 +46,7 @@ export async function convertCheckpoint(
   to: Destination,
   options: ConvertOptions = {},
 ): Promise<Converted> {
-  const { format, host, signal, onProgress, ...resolved } = resolveConversion(options);
+  const { format, host, ranks, signal, onProgress, ...resolved } = resolveConversion(options);
   requireCapabilities(from.sink, "converting", ["read"]);
   return withReader(from.sink, from.id, signal, async (reader) => {
     const stored = isOurs(reader)
@@ -60,24 +62,39 @@ export async function convertCheckpoint(
       digest: resolved.digest ?? stored.digest,
       maxShardBytes: format.splits ? resolved.maxShardBytes : Number.POSITIVE_INFINITY,
     };
-    const flat = flattenStored(state, environment, { stored, reader, pool: reading });
-    const share = shareOf(flat.form, undefined);
-    const snapshot = new SnapshotSet(flat, share, new ByteBudget(0));
+    const runId = randomId();
     const { step, metrics, record } = stored;
-    try {
-      const job: SaveJob = {
-        attempt: { runId: randomId(), step, ordinal: 1, worldSize: 1 },
+    const watching = watched(signal, onProgress);
+    const snapshots: SnapshotSet[] = [];
+    /** The job that writes one state, of the rank that has it. */
+    const jobOf = (state: StoredState, rank?: Ranks): SaveJob & { readonly form: StateForm } => {
+      const flat = flattenStored(state, environment, { stored, reader, pool: reading }, rank);
+      const share = shareOf(flat.form, rank);
+      const snapshot = new SnapshotSet(flat, share, new ByteBudget(0));
+      snapshots.push(snapshot);
+      return {
+        form: flat.form,
+        attempt: { runId, step, ordinal: 1, worldSize: rank?.worldSize ?? 1 },
         share,
         snapshot,
         beside: format.beside(stored),
         record: format.sealed ? { metrics, createdAt: record?.createdAt } : undefined,
         target,
-        ...watched(signal, onProgress),
+        ...watching,
       };
-      const written = await writeCheckpoint(job, environment);
-      return convertedFrom(stored, format, groups, state, flat.form, written);
+    };
+    try {
+      if (ranks) {
+        const jobs = statesOf(state, ranks).map((held, rank) =>
+          jobOf(held, { ...ranks, rank, runId, deadline: 0 }),
+        );
+        const { form } = flattenStored(state, environment, { stored, reader, pool: reading }, undefined);
+        return convertedFrom(stored, format, groups, state, form, await writeShares(jobs, environment));
+      }
+      const job = jobOf(state);
+      return convertedFrom(stored, format, groups, state, job.form, await writeCheckpoint(job, environment));
     } finally {
-      snapshot.close();
+      for (const snapshot of snapshots) snapshot.close();
     }
   });
 }
@@ -87,20 +104,47 @@ function flattenStored(
   state: StoredState,
   environment: SaveEnvironment,
   from: Omit<StoredSourceOptions, "signal">,
+  ranks: Ranks | undefined,
 ): FlatState {
   const backend = storedBackend((leaves, signal) => {
+    const share = shareOf(flat.form, ranks);
+    const parts = new Map(share.parts.map((part) => [part.leaf.key, part]));
     const wanted = new Map<string, Wanted>();
     const specs = new Map<string, TensorSpec>();
-    for (const key of readingOrder(layOut(shareOf(flat.form, undefined), layoutOptions(environment, "")))) {
-      const leaf = leaves.get(key);
-      if (!leaf) continue;
-      wanted.set(key, { tensor: leaf.tensor });
-      specs.set(key, leaf.spec);
+    const starts = new Map<string, number>();
+    for (const key of readingOrder(layOut(share, layoutOptions(environment, "")))) {
+      const [leaf, part] = [leaves.get(key), parts.get(key)];
+      if (!leaf || !part) continue;
+      wanted.set(key, wantedOf(leaf, part));
+      specs.set(key, part.spec);
+      starts.set(key, part.start);
     }
-    return castSource(new StoredSource(wanted, { ...from, signal }), specs);
+    return startingAt(starts, castSource(new StoredSource(wanted, { ...from, signal }), specs));
   });
   const flat = naming(from.stored.id, () => flatten(state, [backend]));
   return flat;
+}
+
+/** What of its tensor a leaf's part is. */
+function wantedOf({ tensor, box, spec }: StoredLeaf, part: Part): Wanted {
+  if (!box && sameShape(part.spec.shape, spec.shape)) return { tensor };
+  const offset = part.offset.map((at, dim) => at + (box?.offset[dim] ?? 0));
+  return { tensor, box: { offset, shape: part.spec.shape } };
+}
+
+/** A source of parts of tensors as one of the tensors, which begin elsewhere. */
+function startingAt(starts: ReadonlyMap<string, number>, source: TensorSource): TensorSource {
+  return {
+    tensors: source.tensors,
+    async *batches() {
+      for await (const { parts, release } of source.batches()) {
+        yield {
+          parts: parts.map((part) => ({ ...part, start: part.start + (starts.get(part.name) ?? 0) })),
+          release,
+        };
+      }
+    },
+  };
 }
 
 /** Tells of progress, and when to give up. What `onProgress` throws is no fault of the sink's, which calls it. */

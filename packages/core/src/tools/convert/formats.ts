@@ -38,10 +38,15 @@ const holdfast: Format = {
   splits: true,
   identity: ({ key }) => key,
   dtype: (dtype) => dtype,
-  beside: (stored) => [
-    { path: TRAINING_STATE_FILE, bytes: stored.trainingBytes ?? encodeTraining({ step: stored.step }) },
-  ],
+  beside: (stored) => [{ path: TRAINING_STATE_FILE, bytes: trainingOf(stored) }],
 };
+
+/** As it was; but what each rank alone had to say goes into one list, so that nobody takes it for their own. */
+function trainingOf(stored: Stored): Uint8Array {
+  const { step, training, metrics, extra, rankExtras, trainingBytes } = stored;
+  if (trainingBytes && !rankExtras) return trainingBytes;
+  return encodeTraining({ step, training, metrics, extra, rankExtras });
+}
 
 /**
  * What transformers' `save_pretrained` lays down: a model, nothing beside it. Its files have nothing that could tie

@@ -5,6 +5,7 @@ import { HoldfastError } from "../../errors";
 import type { ReadProgress } from "../../verify";
 import type { ReadingMemory } from "../pool";
 import { FORMATS } from "./formats";
+import type { RanksToWrite } from "./sharded";
 
 export interface ConvertOptions {
   /**
@@ -19,6 +20,8 @@ export interface ConvertOptions {
   readonly maxShardBytes?: number;
   /** How the result's blocks are digested. Default: as the source's, or `"xxh64"` if it has no digests. */
   readonly digest?: DigestAlgorithm;
+  /** As several ranks would have saved it, in `holdfast`'s format. Default: as one. */
+  readonly ranks?: RanksToWrite;
   /** Half of it reads and half of it writes, so that it is at least 8 KiB. */
   readonly memory?: ReadingMemory;
   readonly signal?: AbortSignal;
@@ -29,7 +32,7 @@ export interface ConvertOptions {
 /** @throws HoldfastError `INVALID_ARGUMENT` */
 export function resolveConversion(options: ConvertOptions) {
   const { format = "holdfast", groups, digest, memory = {}, signal, onProgress } = options;
-  const { maxShardBytes = 5_000_000_000 } = options;
+  const { maxShardBytes = 5_000_000_000, ranks } = options;
   const { host = DEFAULT_HOST } = memory;
   const names = Object.keys(FORMATS);
   check(names.includes(format), `format is ${format}; it has to be one of ${names.join(", ")}`);
@@ -39,8 +42,14 @@ export function resolveConversion(options: ConvertOptions) {
     digest === undefined || isDigestAlgorithm(digest),
     `digest is ${digest}; it has to be "xxh64" or "sha256"`,
   );
+  if (ranks) {
+    const { worldSize } = ranks;
+    const several = Number.isSafeInteger(worldSize) && worldSize > 1;
+    check(several, `ranks.worldSize is ${worldSize}; it has to be a whole number > 1, or leave ranks out`);
+    check(format === "holdfast", `${format} is written by one rank: leave ranks out, or the format`);
+  }
   check(host !== Number.POSITIVE_INFINITY, `memory.host is ${host}; it has to be a number of bytes`);
-  return { format: FORMATS[format], groups, maxShardBytes, digest, host, signal, onProgress };
+  return { format: FORMATS[format], groups, maxShardBytes, digest, host, ranks, signal, onProgress };
 }
 
 function check(holds: boolean, rule: string): void {

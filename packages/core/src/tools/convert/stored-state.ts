@@ -1,6 +1,7 @@
 /** A state whose tensors lie in a checkpoint, to be saved again. */
 import { HoldfastError } from "../../errors";
 import { splitKey } from "../../manifest";
+import type { Box } from "../../sharding/box";
 import type { Stored, StoredTensor } from "../../stored";
 import { formatSpec, type TensorSpec } from "../../tensor";
 import type { Format } from "./formats";
@@ -11,6 +12,8 @@ export class StoredLeaf {
     readonly tensor: StoredTensor,
     /** What it becomes. */
     readonly spec: TensorSpec,
+    /** Which part of the tensor it is. Default: all of it. */
+    readonly box?: Box,
   ) {}
 }
 

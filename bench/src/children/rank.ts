@@ -1,0 +1,29 @@
+/** One rank of several: a process that `ranks.ts` starts, and tells when to save. */
+import { AsyncCheckpointer, hostBackend, replicated } from "@holdfast/core";
+import { fsSink } from "@holdfast/sink-fs";
+import { CountedSink } from "../kit/counted";
+import { makeState, type StateOptions } from "../kit/state";
+
+export interface RankOptions extends StateOptions {
+  readonly root: string;
+  readonly rank: number;
+  readonly worldSize: number;
+}
+
+/** How often it has called its sink, by the name of what it called. */
+export type Calls = Readonly<Record<string, number>>;
+
+const { root, rank, worldSize, ...options }: RankOptions = JSON.parse(process.argv[2] ?? "");
+const counted = new CountedSink(fsSink(root));
+const checkpointer = await AsyncCheckpointer.open({
+  backend: hostBackend(),
+  sink: counted.sink,
+  ...(worldSize > 1 && { runId: "bench", rank, worldSize, sharding: replicated() }),
+});
+const state = makeState(options);
+process.on("message", async (step: number) => {
+  const { outcome } = await checkpointer.save({ step, state }).committed;
+  if (outcome !== "committed") throw new Error(`the save was ${outcome}`);
+  process.send?.(counted.take());
+});
+process.send?.("ready");

@@ -34,9 +34,9 @@ export async function writeShares(jobs: readonly SaveJob[], environment: SaveEnv
     }
     const digester = await Digester.create(environment.digest);
     const target = job.target ?? (await nextRevision(sink, job.attempt.step));
-    const parts = agreement.whole();
+    const { parts, beside } = agreement.whole();
     job.aborted.throwIfAborted();
-    await commitAttempt(job, sink, { target, parts, digester });
+    await commitAttempt(job, sink, { target, parts, beside, digester });
     return { ...target, bytes: parts.reduce((sum, { bytes }) => sum + bytes, 0) };
   } catch (error) {
     for (const writer of writers) await writer.giveUp(false);

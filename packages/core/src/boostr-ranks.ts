@@ -4,7 +4,7 @@
  * from them as when ours are saved.
  */
 import { HoldfastError, messageOf } from "./errors";
-import { noting, type Report } from "./faults";
+import type { Report } from "./faults";
 import { corrupt } from "./fields";
 import { type ForeignDirectory, LARGEST_JSON, readDirectory } from "./foreign-directory";
 import { readWhole } from "./read-whole";
@@ -55,10 +55,8 @@ export async function readRanks(
   for (const [rank, { training }] of whole ? found.entries() : []) {
     if (training.step === first.training.step) continue;
     const path = `rank_${rank}/${TRAINING_STATE_FILE}`;
-    await noting(noted, { path }, async () => {
-      const steps = `is of step ${training.step}, and that of rank 0 of step ${first.training.step}`;
-      throw corrupt(`${id}/${path}`, `${steps}: a save of theirs was cut short`);
-    });
+    const steps = `is of step ${training.step}, and that of rank 0 of step ${first.training.step}`;
+    noted(corrupt(`${id}/${path}`, `${steps}: a save of theirs was cut short`), { path });
   }
   const groups = [...new Set(found.flatMap((directory) => directory.groups))];
   const tensors = whole
@@ -97,7 +95,7 @@ function writtenBy(found: readonly ForeignDirectory[], meta: BoostrMeta, id: str
         const [own, theirs] = [formatSpec(tensor.spec), formatSpec(other.tensor.spec)];
         throw corrupt(
           `${id}: ${tensor.key}`,
-          `is ${own} on rank ${rank} and ${theirs} on rank ${other.rank}, and ${BOOSTR_META_FILE} says of no cut`,
+          `is ${own} on rank ${rank} and ${theirs} on rank ${other.rank}, and ${BOOSTR_META_FILE} names no cut of it`,
         );
       }
       const { group, name, spec, shards } = tensor;

@@ -30,9 +30,8 @@ export function parsePositions(rankExtras: readonly unknown[]): LanePosition[] {
   return Array.from({ length: LANES }, (_, lane) => {
     const position = kept.find((one) => typeof one === "object" && one !== null && one.lane === lane);
     if (position !== undefined) return { lane, ...parsePosition(position) };
-    throw new Error(
-      `the checkpoint does not say where lane ${lane} of the data stood: it was not written with --ranks; name another --dir`,
-    );
+    const rule = "it was not written by training with --ranks; name another --dir";
+    throw new Error(`the checkpoint does not say where lane ${lane} of the data stood: ${rule}`);
   });
 }
 

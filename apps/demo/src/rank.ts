@@ -7,24 +7,17 @@ import { on } from "node:events";
 import { jaxBackend } from "@holdfast/backend-webgpu/jax";
 import { AsyncCheckpointer, replicated } from "@holdfast/core";
 import { fsSink } from "@holdfast/sink-fs";
-import { numpy as np, tree } from "@jax-js/jax";
+import { tree } from "@jax-js/jax";
 import { learningRateAt, ratesAt } from "./adamw";
+import { describe } from "./command-line";
 import type { TrainingEvent } from "./events";
 import type { LaneGradient } from "./gradient-sum";
 import { openJax } from "./jax";
 import { type CheckpointOptions, retentionOf, scheduleOf } from "./keeping";
+import { gradientsOf, uploadGradient } from "./lane-gradients";
 import { firstPositions, Lane, lanesOf, parsePositions } from "./lanes";
-import { type Examples, readMnist } from "./mnist";
-import {
-  accuracy,
-  applyGradient,
-  BATCH_SIZE,
-  gradientOf,
-  initialState,
-  type Model,
-  type State,
-  upload,
-} from "./model";
+import { readMnist } from "./mnist";
+import { accuracy, applyGradient, BATCH_SIZE, initialState, type State } from "./model";
 import { SaveWatch } from "./save-watch";
 import { readTensors } from "./tensors";
 
@@ -77,7 +70,7 @@ try {
   const done = await train(JSON.parse(process.argv[2] ?? "{}"));
   if (done) await send(done);
 } catch (error) {
-  await send({ type: "error", message: error instanceof Error ? error.message : String(error) });
+  await send({ type: "error", message: describe(error) });
 }
 process.exit();
 
@@ -120,7 +113,7 @@ async function train({
     const watch = new SaveWatch(send);
     let last = step >= steps;
     while (!last) {
-      await send({ type: "gradients", lanes: await gradients(state.model, order, training) });
+      await send({ type: "gradients", lanes: await gradientsOf(state.model, order, training) });
       const answer = await receive();
       if (answer.type === "end") return undefined;
       const { loss } = answer;
@@ -148,26 +141,6 @@ async function train({
   } finally {
     await checkpointer.close();
   }
-}
-
-/** Each lane by itself: what it computes must not depend on which others this rank has. */
-async function gradients(model: Model, lanes: readonly Lane[], examples: Examples): Promise<LaneGradient[]> {
-  const found = lanes.map(async (lane) => {
-    const { loss, gradient } = gradientOf(tree.ref(model), upload(examples, lane.take()));
-    const leaves = tree.leaves<np.Array>(gradient).map(async (leaf) => new Float32Array(await leaf.data()));
-    const [value = Number.NaN] = await loss.data();
-    return { lane: lane.number, loss: value, gradient: await Promise.all(leaves) };
-  });
-  return Promise.all(found);
-}
-
-/** The gradient as a tree of arrays, of the model's form. */
-function uploadGradient(model: Model, gradient: readonly Float32Array[]): Model {
-  const [parameters, form] = tree.flatten<np.Array>(model);
-  const arrays = parameters.map(({ shape }, index) =>
-    np.array(gradient[index] ?? new Float32Array()).reshape(shape),
-  );
-  return tree.unflatten(form, arrays) as Model;
 }
 
 /** Consumes `state`. */

@@ -96,12 +96,12 @@ class Launch {
     return new Promise((resolve) => {
       child.on("message", (message: RankMessage) => this.#take(message, rank));
       child.on("error", (error) => {
-        this.#lose(`rank ${rank} could not be reached: ${error.message}`);
+        this.#died(`rank ${rank} could not be reached: ${error.message}`);
         if (child.pid === undefined) resolve(); // it was never started, and will never close
       });
       child.on("close", (code, killedBy) => {
         if (!this.#done.has(rank))
-          this.#lose(
+          this.#died(
             killedBy ? `rank ${rank} was killed by ${killedBy}` : `rank ${rank} ended with exit code ${code}`,
           );
         resolve();
@@ -120,7 +120,7 @@ class Launch {
         this.#done.set(rank, message);
         break;
       case "error":
-        this.#lose(`rank ${rank}: ${message.message}`);
+        this.#lose(`rank ${rank} failed`, `rank ${rank}: ${message.message}`);
         break;
       case "failed":
         this.#saveFailed = true;
@@ -168,12 +168,17 @@ class Launch {
     this.report({ type: "committed", checkpoint: whole, at });
   }
 
-  #lose(reason: string): void {
+  /** The first failure is the reason; what else fails, fails for it. */
+  #lose(reason: string, failure: string): void {
     if (this.#failure) return;
-    const rule = "the same command, with as many --ranks as you like, goes on from the newest checkpoint";
-    this.#failure = new Error(`${reason} after step ${this.#step}; ${rule}`);
+    this.#failure = new Error(failure);
     this.report({ type: "lost", reason });
     this.#tell({ type: "end" });
+  }
+
+  #died(reason: string): void {
+    const rule = "the same command, with as many --ranks as you like, goes on from the newest checkpoint";
+    this.#lose(reason, `${reason} after step ${this.#step}; ${rule}`);
   }
 
   #tell(message: LauncherMessage): void {

@@ -45,7 +45,8 @@ export function stopSignal(): AbortSignal {
 /** One Ctrl-C can arrive twice: from the terminal, and from npm, which passes on what it gets. */
 const ONE_PRESS_MS = 300;
 
-function describe(error: unknown): string {
+/** What went wrong, with its code if it has one. */
+export function describe(error: unknown): string {
   if (isHoldfastError(error)) return `${error.message} (${error.code})`;
   return error instanceof Error ? error.message : String(error);
 }

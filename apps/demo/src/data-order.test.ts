@@ -68,5 +68,5 @@ test.each([
   { seed: 1, epoch: -1, batch: 0 },
   { seed: 1, epoch: 0.5, batch: 0 },
 ])("%j is no position", (value) => {
-  expect(() => parsePosition(value)).toThrow("not written by this trainer");
+  expect(() => parsePosition(value)).toThrow("does not say where the data stood");
 });

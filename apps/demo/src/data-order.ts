@@ -56,7 +56,9 @@ export function parsePosition(value: unknown): DataPosition {
     const { seed, epoch, batch } = value;
     if (isCount(seed) && isCount(epoch) && isCount(batch)) return { seed, epoch, batch };
   }
-  throw new Error("the checkpoint was not written by this trainer: it does not say where the data stood");
+  throw new Error(
+    "the checkpoint does not say where the data stood: another program wrote it, or training by --ranks",
+  );
 }
 
 function isCount(value: unknown): value is number {

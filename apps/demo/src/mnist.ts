@@ -7,6 +7,9 @@ export const IMAGE_SIZE = 28 * 28;
 /** A label is the digit that is drawn. */
 export const CLASSES = 10;
 
+/** How many examples there are to test with. */
+export const TEST_COUNT = 10_000;
+
 /** Handwritten digits: image `i` is bytes `[i * IMAGE_SIZE, (i + 1) * IMAGE_SIZE)`. */
 export interface Examples {
   readonly count: number;
@@ -22,7 +25,7 @@ export interface Examples {
 export async function readMnist(directory = packaged()): Promise<{ training: Examples; test: Examples }> {
   const [training, test] = await Promise.all([
     readExamples(directory, "train", 60_000),
-    readExamples(directory, "t10k", 10_000),
+    readExamples(directory, "t10k", TEST_COUNT),
   ]);
   return { training, test };
 }

@@ -49,6 +49,21 @@ export const trainStep = jit(
   },
 );
 
+/**
+ * A share of a step: part of a batch has these sums, so that the shares of all parts add up to the batch's mean
+ * loss and its gradient. Consumes `model`.
+ */
+export const gradientOf = jit((model: Model, part: Batch): { loss: np.Array; gradient: Model } => {
+  const [loss, gradient] = valueAndGrad(crossEntropy)(model, part);
+  return { loss, gradient };
+});
+
+/** The rest of the step: what the whole batch's gradient makes of the state. */
+export const applyGradient = jit(
+  ({ model, optimizer }: State, gradient: Model, rates: Rates): State =>
+    update(model, gradient, optimizer, rates),
+);
+
 /** The share of `examples` that the model knows, from 0 to 1. Leaves `model` the caller's. */
 export async function accuracy(model: Model, examples: Examples): Promise<number> {
   let right = 0;

@@ -22,7 +22,7 @@ import {
 } from "@holdfast/core";
 import { isAt } from "./commit";
 import type { Shape } from "./container";
-import { type Entry, ifPresent, makeDirectory, type OpenFile, syncDirectory } from "./file-ops";
+import { type Entry, ifPresent, makeDirectory, type OpenFile } from "./file-ops";
 import { rankOfMark, readMark, writeMark } from "./marks";
 import { attemptName, ordinalIn, sealedName } from "./names";
 import { finishedIn, partName, rankOfPart, readManifest } from "./parts";
@@ -141,9 +141,9 @@ export class AttemptDirectory {
     await ifPresent(this.root.ops.rename(this.root.at(this.sealed), this.root.at(this.name)));
   }
 
-  /** Makes the names in it durable. */
-  sync(): Promise<void> {
-    return syncDirectory(this.root.ops, this.root.at(this.name));
+  /** Makes the names in it durable, whatever it is called: rank 0 may commit it as soon as it sees the last of them. */
+  async sync(): Promise<void> {
+    await this.#joined?.directory.sync();
   }
 
   committed(): void {

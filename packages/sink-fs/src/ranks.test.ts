@@ -139,6 +139,22 @@ describe("several ranks", () => {
     },
   );
 
+  test("have finished, even if rank 0 commits before they know it", async () => {
+    const root = await temporaryDirectory();
+    const zero = sinkOn(root);
+    let moved = false;
+    let committing: Promise<void> | undefined;
+    const one = sinkOn(root, async (path, name) => {
+      if (moved) committing ??= zero.commit(rankAttempt(1), ID, smallFiles(1));
+      if (name === "rename" && path.endsWith("rank_1")) moved = true;
+      await committing;
+    });
+    await beginRanks([zero, one], rankAttempt(1));
+    expect(committing).toBeDefined();
+    expect(await contentOf(zero, ID)).toEqual(savedByRanks(1));
+    expect(await one.status(rankAttempt(1))).toMatchObject({ committed: true });
+  });
+
   test("are told that an attempt is over, even if another directory has its name", async () => {
     const root = await temporaryDirectory();
     const one = sinkOn(root);

@@ -306,7 +306,7 @@ describe("convert", () => {
       0,
     );
     const names = readdirSync(join(place, "on-3", "step-00000030")).sort();
-    expect(names).toEqual(["checkpoint.json", "rank_0", "rank_1", "rank_2"]);
+    expect(names).toEqual(["checkpoint.json", "rank_0", "rank_1", "rank_2", "sharding_meta.json"]);
     expect(holdfast("ls", "on-3").stdout).toMatch(/^30 +good .* 3 +loss/m);
     expect(holdfast("verify", "on-3").stdout).toMatch(/: good/);
     expect(holdfast("convert", "on-3/step-00000030", "one.tar").status).toBe(0);

@@ -253,7 +253,7 @@ test("what was told beside the tensors comes back", async () => {
   const told = { id: "step-00000004", step: 4, training, metrics: { loss: 0.25 }, extra, verified: true };
   expect(await checkpointer.restore(exampleState(0))).toMatchObject(told);
   expect(await checkpointer.load()).toMatchObject(told);
-  expect(await checkpointer.latestGood()).toEqual({ ...told, passedOver: [] });
+  expect(await checkpointer.latestGood()).toEqual({ ...told, rankExtras: [], passedOver: [] });
   await saveSteps(sink, 5);
   expect((await checkpointer.latestGood())?.extra).toBeUndefined();
   expect([...(await filesOf(sink, "step-00000005")).keys()].sort()).toEqual([

@@ -100,7 +100,7 @@ describe.each(KINDS)("ranks that write %s", (kind) => {
     await zero.haltsAt("commit", "save 1");
     await zero.kill();
     const said = await endings(others);
-    const rule = /^failed 1 RANK_MISSING step 1: every rank has finished, and rank 0 neither committed/;
+    const rule = /^failed 1 COMMIT_UNCERTAIN step 1: every rank has finished, and rank 0 does not commit it/;
     expect(said).toEqual(said.map(() => expect.stringMatching(rule)));
     await expectNextRun([]);
   });
@@ -166,7 +166,7 @@ describe.each(KINDS)("ranks that write %s", (kind) => {
     order(ranks.slice(3), "save 7");
     const rule = "RANKS_DISAGREE step 1: the step of rank 3 is 7, and that of rank 0 is 1";
     const [first, ...others] = await endings(ranks);
-    expect(first).toBe(`failed 1 ${rule}`);
+    expect(first).toContain(`failed 1 ${rule}`);
     expect(others).toEqual(
       others.map(() => expect.stringMatching(/rank 0 failed: step 1: the step of rank 3 is 7/)),
     );

@@ -34,7 +34,7 @@ export class Agreement {
       const apart = `the step of rank ${rank} is ${manifest.step}, and that of rank 0 is ${step}`;
       throw disagree(
         step,
-        `${apart}: one of them has called save once more than the other. Launch all ranks anew`,
+        `${apart}. If that goes on, one of them has called save more often: launch all anew`,
       );
     }
     this.#expect(rank, "the number", manifest.rank, rank);

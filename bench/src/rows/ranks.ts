@@ -15,7 +15,7 @@ function sharesGroup(): Group {
     name: "ranks-shares",
     about:
       "What each of several ranks is about to write of GPT-2 small (124 M parameters, F32) and Adam's two moments, " +
-      "under `replicated()`: the most loaded rank, to the mean, headers included. It is what `save` plans; no byte is moved.",
+      "under `replicated()`: the most loaded rank, to the mean, headers included. It is what `save` plans; nothing is written.",
     runs: 1,
     contestants: sizes.map((worldSize) => planning(`${worldSize} ranks`, { worldSize, state: "gpt2" })),
     rows: sizes.map((worldSize) => ({

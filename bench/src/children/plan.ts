@@ -1,4 +1,4 @@
-/** What the ranks of a replicated state plan to write, and what it takes one of them to plan it. */
+/** What the ranks of a replicated state plan to write, and what it takes one of them to work it out. */
 import { answer } from "../kit/child";
 import { Described, type DescribedState, planOf } from "../kit/planned";
 import { peakResident, resetPeak } from "../kit/resident";

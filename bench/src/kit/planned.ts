@@ -1,4 +1,4 @@
-/** What one of several ranks is about to write, without a byte of it: through a backend and a sink that hold nothing. */
+/** What one of several ranks does for a save but to write: through a backend and a sink that hold nothing. */
 import {
   AsyncCheckpointer,
   type Backend,
@@ -20,11 +20,11 @@ export type DescribedState = Readonly<Record<string, Readonly<Record<string, Des
 export interface Plan {
   /** Of all its files but the manifest. */
   readonly bytes: number;
-  /** From the call of `save` until the sink was told. */
+  /** From the call of `save` until its manifest is there. */
   readonly ms: number;
 }
 
-/** The plan of the first save of a rank of `worldSize`, each of which holds all of `state`. */
+/** Of the first save of a rank of `worldSize`, each of which holds all of `state`. */
 export async function planOf(state: DescribedState, rank: number, worldSize: number): Promise<Plan> {
   let startedAt = 0;
   let tell: (plan: Plan) => void = () => {};
@@ -33,13 +33,13 @@ export async function planOf(state: DescribedState, rank: number, worldSize: num
   });
   const checkpointer = await AsyncCheckpointer.open({
     backend: BACKEND,
-    sink: sinkThatTells((bytes) => tell({ bytes, ms: performance.now() - startedAt })),
+    sink: sinkThatForgets((bytes) => tell({ bytes, ms: performance.now() - startedAt })),
     runId: "plan",
     rank,
     worldSize,
     sharding: replicated(),
     memory: { host: MiB },
-    onFailure: () => {}, // it ends where the sink was told
+    onFailure: () => {}, // it ends there
   });
   startedAt = performance.now();
   checkpointer.save({ step: 1, state });
@@ -74,16 +74,27 @@ const CAPABILITIES: SinkCapabilities = {
   digests: [],
 };
 
-function sinkThatTells(tell: (bytes: number) => void): Sink {
+/** Calls `finished` when a rank has, with how much it said that it would write. */
+function sinkThatForgets(finished: (bytes: number) => void): Sink {
   return {
     name: "plan",
     protocol: 1,
     capabilities: CAPABILITIES,
-    begin(_attempt, _rank, options) {
-      tell(options?.byteLength ?? Number.NaN);
-      return refuse();
+    async begin(_attempt, _rank, options) {
+      return {
+        async write({ path, byteLength }, chunks) {
+          for await (const chunk of chunks) chunk.release();
+          return { path, byteLength };
+        },
+        finish() {
+          finished(options?.byteLength ?? Number.NaN);
+          return refuse();
+        },
+        fail: async () => {},
+        abort: async () => {},
+      };
     },
-    status: refuse,
+    status: async () => ({ finished: [], failed: [], committed: false }),
     manifest: refuse,
     fail: refuse,
     commit: refuse,
@@ -96,5 +107,5 @@ function sinkThatTells(tell: (bytes: number) => void): Sink {
 }
 
 async function refuse(): Promise<never> {
-  throw new Error("nothing is written here");
+  throw new Error("nothing is kept here");
 }

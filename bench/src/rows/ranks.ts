@@ -15,7 +15,7 @@ function sharesGroup(): Group {
     name: "ranks-shares",
     about:
       "What each of several ranks is about to write of GPT-2 small (124 M parameters, F32) and Adam's two moments, " +
-      "under `replicated()`: the most loaded rank, to the mean, headers included. It is what `save` plans; no byte is moved.",
+      "under `replicated()`: the most loaded rank, to the mean, headers included. It is what `save` plans; nothing is written.",
     runs: 1,
     contestants: sizes.map((worldSize) => planning(`${worldSize} ranks`, { worldSize, state: "gpt2" })),
     rows: sizes.map((worldSize) => ({
@@ -36,8 +36,8 @@ function planGroup({ quick }: Scale): Group {
   return {
     name: "ranks-plan",
     about:
-      "What it takes one rank of 4,096 to plan its first save of 100,000 tensors: from the call of `save` until the sink is told " +
-      "what will come. The ranks need not ask each other, and each works out its own part alone. Its memory is the peak meanwhile.",
+      "What one rank of 4,096 does for its first save of 100,000 tensors, but for writing (its share is 0.4 MB): from the call of " +
+      "`save` until its manifest is there. No rank asks another; each works out its own part. The memory is the peak meanwhile.",
     runs: quick ? 1 : 5,
     contestants: [planning(name, { worldSize: 4096, state, ranks: 1 })],
     rows: [

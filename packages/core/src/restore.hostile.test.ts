@@ -343,9 +343,11 @@ describe("what a newer version wrote is refused by name, and not passed over", (
 });
 
 test("a tensor of which nothing was written", async () => {
-  const reason = await manifest((json) => (json.tensors[0].shards = []));
+  const reason = await manifest(({ tensors }) => {
+    tensors.push({ ...tensors[0], name: "lost", shards: [] });
+  });
   expect(reason).toMatchObject({ code: "CHECKPOINT_CORRUPT" });
-  expect(reason.message).toMatch(/step-00000002: no rank has written rows 0 to 1 of model\/weight/);
+  expect(reason.message).toMatch(/step-00000002: no rank has written rows 0 to 1 of model\/lost/);
 });
 
 describe("a manifest whose files are not their head and then tensors, without hole or overlap", () => {

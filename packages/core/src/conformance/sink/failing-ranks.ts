@@ -1,4 +1,4 @@
-import { equal, refuses, rejection } from "../assert";
+import { equal, refuses, rejection, resolves } from "../assert";
 import { assertHolds, assertNothingBut, idAt } from "./checkpoint";
 import type { SinkCases } from "./fixture";
 import {
@@ -29,6 +29,20 @@ export function failingRanks({ test, capabilities }: SinkCases): void {
       }
     });
   }
+
+  test("shows every rank the mark of one that has not begun, and ends nothing by it", async (context) => {
+    const [first, second] = [attemptOf(2), attemptOf(2, { ordinal: 2, step: 2 })];
+    const sinks = await sinksFor(context, 2);
+    await finishRanks(sinks, first);
+    await context.sink.fail(second, 0, "its state was refused");
+    for (const sink of sinks) {
+      const { failed } = await sink.status(second);
+      equal(failed, [{ rank: 0, reason: "its state was refused" }], "`fail` of a sink needs no `begin`");
+      const { finished } = await resolves(sink.status(first), "`fail` leaves the run's other attempts alone");
+      equal(finished, [0, 1], "`fail` leaves the run's other attempts alone");
+    }
+    await assertHolds(context.sink, await commitRanks(context.sink, first));
+  });
 
   test("commits what all ranks have finished in spite of a mark, which is no part of it", async (context) => {
     const attempt = attemptOf(2);

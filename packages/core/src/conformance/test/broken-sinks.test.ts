@@ -254,6 +254,14 @@ const BROKEN: [what: string, rule: RegExp, breaks: BreakSink][] = [
     statuses((status) => ({ ...status, failed: status.failed.filter(({ rank }) => rank === 0) })),
   ],
   [
+    "begins an attempt in order to leave a mark in it",
+    /leaves the run's other attempts alone/,
+    (s) => ({
+      ...s,
+      fail: async (attempt, rank, reason) => (await s.begin(attempt, rank)).fail(reason),
+    }),
+  ],
+  [
     "removes what has finished",
     /`abort` after `finish` removes nothing/,
     (s) =>

@@ -20,7 +20,8 @@ const checkpointer = await AsyncCheckpointer.open({
   sink: counted.sink,
   ...(worldSize > 1 && { runId: "bench", rank, worldSize, sharding: replicated() }),
 });
-const state = makeState(options);
+// What boostr has no place for: else there would be a file for it or not, by whether a tensor is large enough to be cut.
+const state = { ...makeState(options), progress: { epoch: new Int32Array(1) } };
 process.on("message", async (step: number) => {
   const { outcome } = await checkpointer.save({ step, state }).committed;
   if (outcome !== "committed") throw new Error(`the save was ${outcome}`);

@@ -92,6 +92,7 @@ function layouts(ranks: number): readonly Layout[] {
     all.push({
       policy: mesh({
         shape: { dp, tp },
+        cut: (_tensor, _dim, length, of) => evenly(length, of), // what `held` goes by
         place: ({ name }) =>
           name.startsWith("large")
             ? { dp: shard(0), tp: shard(1) }

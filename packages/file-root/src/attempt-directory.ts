@@ -26,12 +26,11 @@ import { type Entry, ifPresent, makeDirectory, type OpenFile } from "./file-ops"
 import { rankOfMark, readMark, writeMark } from "./marks";
 import { attemptName, ordinalIn, sealedName } from "./names";
 import { finishedIn, partName, rankOfPart, readManifest } from "./parts";
+import { NOTHING } from "./place";
 import type { Root } from "./root";
 
 /** What it writes, or has finished. */
 const OF_RANK_0 = /^\.?rank_0(\.tar)?$/;
-
-const NOTHING: AttemptStatus = { finished: [], failed: [], committed: false };
 
 export class AttemptDirectory {
   /** In the root, while ranks write. */

@@ -2,6 +2,9 @@
 import type { AttemptStatus } from "@holdfast/core";
 import type { Draft } from "./container";
 
+/** The status of what nobody has begun. */
+export const NOTHING: AttemptStatus = { finished: [], failed: [], committed: false };
+
 export interface Place {
   /** What this rank writes into. */
   readonly draft: Draft;

@@ -25,6 +25,7 @@ import { listCheckpoints } from "./listing";
 import { attemptName, ordinalIn } from "./names";
 import { openCheckpoint } from "./opening";
 import type { Owner } from "./owner";
+import { NOTHING } from "./place";
 import { deleteCheckpoint, removeEarlier, sweepRoot } from "./removal";
 import { Root } from "./root";
 import { Tenancy } from "./tenancy";
@@ -38,8 +39,6 @@ export const CAPABILITIES = {
   gathers: true,
   digests: ["xxh64", "sha256"],
 } as const;
-
-const NOTHING: AttemptStatus = { finished: [], failed: [], committed: false };
 
 /** What `threadedSink` puts on a thread; it works on any. */
 export class RootSink implements Sink {

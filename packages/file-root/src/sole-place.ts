@@ -2,10 +2,8 @@
 import { type Attempt, type AttemptStatus, HoldfastError } from "@holdfast/core";
 import type { Container, Draft } from "./container";
 import { attemptName } from "./names";
-import type { Gathered, Place } from "./place";
+import { type Gathered, NOTHING, type Place } from "./place";
 import type { Root } from "./root";
-
-const NOTHING: AttemptStatus = { finished: [], failed: [], committed: false };
 
 export class SolePlace implements Place {
   readonly prefix = "";

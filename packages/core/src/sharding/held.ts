@@ -17,40 +17,47 @@ export interface WholeTensor {
 export function boxHeld(
   local: LocalTensor,
   slices: readonly Slice[],
+  whole: WholeTensor,
+  policy: ShardingPolicy,
+): Box | string {
+  const box = boxOf(local, slices, whole, policy);
+  if (typeof box === "string" || sameShape(local.spec.shape, box.shape)) return box;
+  const cut = slices
+    .map(({ dim, index, of }) => `slice ${index} of ${of} along dimension ${dim}`)
+    .join(" and ");
+  const held = { dtype: local.spec.dtype, shape: box.shape };
+  return `${cut} of ${formatSpec(whole.spec)} is ${formatSpec(held)}, and it is ${formatSpec(local.spec)} in the state (a policy's cut says how long slices are)`;
+}
+
+/** Which box of `whole` the slices are, or why they cannot be any. `local` is what a policy's `cut` is given. */
+export function boxOf(
+  local: LocalTensor,
+  slices: readonly Slice[],
   { spec, cuts }: WholeTensor,
   policy: ShardingPolicy,
 ): Box | string {
-  const { shape } = local.spec;
-  const offset = shape.map(() => 0);
-  const expected = [...spec.shape];
+  const offset = spec.shape.map(() => 0);
+  const shape = [...spec.shape];
   for (const { dim, index, of } of slices) {
     const length = spec.shape[dim] ?? 0;
     const before = cuts?.get(dim);
     // Not by this rank's own length: each would decide by itself, and together they might miss some, or have it twice.
     const lengths =
       policy.cut?.(local, dim, length, of) ?? (before?.length === of ? before : evenly(length, of));
-    if (!isCut(lengths, length, of)) return notCut(lengths, dim, length, of);
-    offset[dim] = lengths.slice(0, index).reduce((sum, one) => sum + one, 0);
-    expected[dim] = lengths[index] ?? 0;
+    if (lengths.length !== of || sum(lengths) !== length)
+      return `its policy cuts the ${length} of dimension ${dim} into [${lengths}], which is not ${of} slices of them`;
+    offset[dim] = sum(lengths.slice(0, index));
+    shape[dim] = lengths[index] ?? 0;
   }
-  if (sameShape(shape, expected)) return { offset, shape };
-  const cut = slices
-    .map(({ dim, index, of }) => `slice ${index} of ${of} along dimension ${dim}`)
-    .join(" and ");
-  const held = { dtype: local.spec.dtype, shape: expected };
-  return `${cut} of ${formatSpec(spec)} is ${formatSpec(held)}, and it is ${formatSpec(local.spec)} in the state (a policy's cut says how long slices are)`;
+  return { offset, shape };
 }
 
-export function isCut(lengths: readonly number[], length: number, of: number): boolean {
-  return lengths.length === of && lengths.reduce((sum, one) => sum + one, 0) === length;
-}
-
-export function notCut(lengths: readonly number[], dim: number, length: number, of: number): string {
-  return `its policy cuts the ${length} of dimension ${dim} into [${lengths}], which is not ${of} slices of them`;
+function sum(lengths: readonly number[]): number {
+  return lengths.reduce((total, length) => total + length, 0);
 }
 
 /** As equal as can be, the longer ones first. */
-export function evenly(length: number, of: number): readonly number[] {
+function evenly(length: number, of: number): readonly number[] {
   const [each, longer] = [Math.floor(length / of), length % of];
   return Array.from({ length: of }, (_, index) => each + (index < longer ? 1 : 0));
 }

@@ -6,8 +6,7 @@ import { tensorKey } from "../../manifest";
 import { RankWriter } from "../../rank-writer";
 import type { SaveEnvironment, SaveJob, Written } from "../../save";
 import { Agreement } from "../../sharding/agreement";
-import type { Box } from "../../sharding/box";
-import { evenly, isCut, notCut } from "../../sharding/held";
+import { boxOf } from "../../sharding/held";
 import type { LocalTensor, Placement, ShardingPolicy } from "../../sharding/policy";
 import { byteLength } from "../../tensor";
 import { StoredLeaf, type StoredState } from "./stored-state";
@@ -103,21 +102,10 @@ function sliceOf(
   sharding: ShardingPolicy,
 ): StoredLeaf {
   if (slices.length === 0) return leaf;
-  const { dtype } = leaf.spec;
-  const shape = [...leaf.spec.shape];
-  const offset = shape.map(() => 0);
-  for (const { dim, index, of } of slices) {
-    const length = shape[dim] ?? 0;
-    const lengths = sharding.cut?.(local, dim, length, of) ?? evenly(length, of);
-    if (!isCut(lengths, length, of)) {
-      const rule = `${tensorKey(local.group, local.name)}: ${notCut(lengths, dim, length, of)}`;
-      throw new HoldfastError("INVALID_ARGUMENT", rule);
-    }
-    offset[dim] = lengths.slice(0, index).reduce((sum, one) => sum + one, 0);
-    shape[dim] = lengths[index] ?? 0;
-  }
-  const box: Box = { offset, shape };
-  return new StoredLeaf(leaf.tensor, { dtype, shape }, box);
+  const box = boxOf(local, slices, { spec: leaf.spec }, sharding);
+  if (typeof box === "string")
+    throw new HoldfastError("INVALID_ARGUMENT", `${tensorKey(local.group, local.name)}: ${box}`);
+  return new StoredLeaf(leaf.tensor, { dtype: leaf.spec.dtype, shape: box.shape }, box);
 }
 
 /** Which rank has each tensor of the groups that are partitioned: in a row, each rank about as many bytes. */
